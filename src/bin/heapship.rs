@@ -1,0 +1,3 @@
+//! The webhook and the command line.
+
+fn main() {}

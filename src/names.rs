@@ -1,0 +1,110 @@
+//! Every key, path and name that users can see: annotations, volumes, containers, paths, variables.
+//!
+//! These are the interface. Whoever changes one changes what is written in manifests, dashboards and runbooks.
+
+/// Prefix of every annotation and label of ours.
+pub const PREFIX: &str = "heapship.io/";
+
+/// On a pod: what was done, or the reason code and sentence why not. JSON, written by the webhook only.
+pub const STATUS: &str = "heapship.io/status";
+/// On a pod: what had to be replaced and what it was before, so that `uninject` restores it. JSON.
+pub const REPLACED: &str = "heapship.io/replaced";
+/// On a pod or namespace: opt in or out.
+pub const INJECT: &str = "heapship.io/inject";
+
+/// Name of the container, and the beginning of the names of all of them when a pod needs several.
+pub const AGENT_CONTAINER: &str = "heapship-agent";
+/// Name of the init container that fills the tools volume.
+pub const TOOLS_CONTAINER: &str = "heapship-tools";
+/// Volume for dumps, mounted with the container's name as `subPath` in applications, whole in the agent.
+pub const DUMPS_VOLUME: &str = "heapship-dumps";
+/// Volume that holds the static binary.
+pub const TOOLS_VOLUME: &str = "heapship-tools";
+/// Volume with nothing in it, mounted where the service account's token would be, so that the agent has none.
+pub const NO_TOKEN_VOLUME: &str = "heapship-no-token";
+
+/// Where an application container sees its own dumps, and the agent those of all containers.
+pub const DUMPS_PATH: &str = "/heapship/dumps";
+/// Where the tools volume is mounted.
+pub const TOOLS_PATH: &str = "/heapship/tools";
+/// Where the agent sees a volume of the application's own that holds the dumps of one of its containers.
+pub const FOREIGN_PATH: &str = "/heapship/foreign";
+/// The agent's executable in our image.
+pub const AGENT_IN_IMAGE: &str = "/heapship-agent";
+/// The agent's executable in the tools volume.
+pub const AGENT_IN_TOOLS: &str = "/heapship/tools/heapship-agent";
+/// CA roots beside the binary: many application images have none.
+pub const ROOTS_IN_TOOLS: &str = "/heapship/tools/ca-certificates.crt";
+/// Where a service account's token is mounted by the API server unless something is mounted there already.
+pub const SERVICE_ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The image used unless the policy names another one.
+pub const DEFAULT_IMAGE: &str = concat!("ghcr.io/heapship/heapship:", env!("CARGO_PKG_VERSION"));
+
+/// Entry of a JVM's own variable that the kubelet resolves, renamed; see `inject::environment`.
+pub const ORIGINAL_OPTIONS_PREFIX: &str = "HEAPSHIP_ORIGINAL_";
+
+/// Variables by which the injected agent is told its task. `heapship-agent ship --help` shows the same names.
+pub mod variable {
+    /// Key values of `{cluster}`, `{namespace}`, `{pod}`: text.
+    pub const CLUSTER: &str = "HEAPSHIP_CLUSTER";
+    /// See [`CLUSTER`].
+    pub const NAMESPACE: &str = "HEAPSHIP_NAMESPACE";
+    /// See [`CLUSTER`].
+    pub const POD: &str = "HEAPSHIP_POD";
+    /// The pod's UID.
+    pub const POD_UID: &str = "HEAPSHIP_POD_UID";
+    /// The pod's first IP, for an httpGet hook that the toolbox carries out.
+    pub const POD_IP: &str = "HEAPSHIP_POD_IP";
+    /// The node's name.
+    pub const NODE: &str = "HEAPSHIP_NODE";
+    /// Workload that owns the pod, `Kind/name`, or empty for a bare pod.
+    pub const WORKLOAD: &str = "HEAPSHIP_WORKLOAD";
+    /// JSON list of the containers whose dumps this agent ships; see `ship::Source`.
+    pub const CONTAINERS: &str = "HEAPSHIP_CONTAINERS";
+    /// Directory of dumps.
+    pub const DUMPS: &str = "HEAPSHIP_DUMPS";
+    /// URL of the store.
+    pub const DESTINATION: &str = "HEAPSHIP_DESTINATION";
+    /// Template of the object key.
+    pub const KEY_TEMPLATE: &str = "HEAPSHIP_KEY_TEMPLATE";
+    /// `gzip`, `zstd` or `none`.
+    pub const COMPRESSION: &str = "HEAPSHIP_COMPRESSION";
+    /// Uploads per pod in 24 hours.
+    pub const MAX_DUMPS: &str = "HEAPSHIP_MAX_DUMPS";
+    /// The store's endpoint where it is not the cloud's own.
+    pub const STORE_ENDPOINT: &str = "HEAPSHIP_STORE_ENDPOINT";
+    /// The store's region.
+    pub const STORE_REGION: &str = "HEAPSHIP_STORE_REGION";
+    /// PEM text of a private CA that signed the store's certificate.
+    pub const STORE_CA: &str = "HEAPSHIP_STORE_CA";
+    /// `true` lets the store's endpoint be plain HTTP.
+    pub const STORE_ALLOW_HTTP: &str = "HEAPSHIP_STORE_ALLOW_HTTP";
+    /// `true` where the agent runs from the application's image: it then reports an image's own options.
+    pub const BORROWED_IMAGE: &str = "HEAPSHIP_BORROWED_IMAGE";
+}
+
+/// Sidecars of other injectors: never chosen unless they are named.
+///
+/// Names as the injectors of Istio, Linkerd, Vault, Cilium, Dapr, Consul, Kuma, Datadog, OpenTelemetry, AWS App Mesh,
+/// Cloud SQL, GCS FUSE and Azure write them.
+pub const KNOWN_SIDECARS: &[&str] = &[
+    "istio-proxy",
+    "linkerd-proxy",
+    "vault-agent",
+    "cilium-envoy",
+    "daprd",
+    "consul-dataplane",
+    "kuma-sidecar",
+    "datadog-agent",
+    "otc-container",
+    "envoy",
+    "xray-daemon",
+    "cloud-sql-proxy",
+    "gke-gcsfuse-sidecar",
+    "azwi-proxy",
+    "jaeger-agent",
+    "queue-proxy",
+    "fluent-bit",
+    "filebeat",
+];

@@ -1,0 +1,260 @@
+//! Durations as Go writes them, sizes as Kubernetes writes them.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+/// A size in bytes. Printed as a Kubernetes quantity (`20Gi`), parsed from one; never negative.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Bytes(pub u64);
+
+/// What was wrong with a duration or a size. The text names what is allowed, not where it stood.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// Not a duration in Go's notation.
+    #[error("not a duration like 90s, 10m or 1h30m")]
+    Duration,
+    /// A number without a unit: seconds to one reader, milliseconds to another.
+    #[error("a duration needs a unit: {0}s, {0}m or {0}h")]
+    BareNumber(String),
+    /// Below zero, or more than the type holds.
+    #[error("out of range")]
+    OutOfRange,
+    /// Not a Kubernetes quantity.
+    #[error("not a size like 500Mi or 20Gi")]
+    Size,
+}
+
+impl Bytes {
+    /// Parses a Kubernetes quantity: digits with an optional fraction, then nothing, `k`, `M`, `G`, `T`, `P`, `E`,
+    /// `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, `m`, or a decimal exponent. A fraction of a byte is rounded up, as
+    /// Kubernetes does.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when it is not a quantity, [`Error::OutOfRange`] when it is negative or exceeds 2^64 - 1.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let end = text
+            .find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-'))
+            .unwrap_or(text.len());
+        let (number, suffix) = text.split_at(end);
+        if number.starts_with('-') {
+            return Err(Error::OutOfRange);
+        }
+        let number = number.strip_prefix('+').unwrap_or(number);
+        let (numerator, denominator) = match suffix {
+            "" => (1, 1),
+            "m" => (1, 1000),
+            "k" => (1000, 1),
+            "M" => (1000_u128.pow(2), 1),
+            "G" => (1000_u128.pow(3), 1),
+            "T" => (1000_u128.pow(4), 1),
+            "P" => (1000_u128.pow(5), 1),
+            "E" => (1000_u128.pow(6), 1),
+            "Ki" => (1 << 10, 1),
+            "Mi" => (1 << 20, 1),
+            "Gi" => (1 << 30, 1),
+            "Ti" => (1 << 40, 1),
+            "Pi" => (1 << 50, 1),
+            "Ei" => (1 << 60, 1),
+            exponent => {
+                let digits = exponent.strip_prefix(['e', 'E']).ok_or(Error::Size)?;
+                let exponent: i32 = digits.parse().map_err(|_| Error::Size)?;
+                let power = 10_u128
+                    .checked_pow(exponent.unsigned_abs())
+                    .ok_or(Error::OutOfRange)?;
+                if exponent < 0 { (1, power) } else { (power, 1) }
+            }
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(Error::Size);
+        }
+        let digits = format!("{whole}{fraction}");
+        if digits.bytes().any(|b| !b.is_ascii_digit()) {
+            return Err(Error::Size);
+        }
+        let scale = u32::try_from(fraction.len()).map_err(|_| Error::OutOfRange)?;
+        let value: u128 = digits.parse().map_err(|_| Error::OutOfRange)?;
+        let divisor = 10_u128
+            .checked_pow(scale)
+            .and_then(|d| d.checked_mul(denominator))
+            .ok_or(Error::OutOfRange)?;
+        let bytes = value
+            .checked_mul(numerator)
+            .ok_or(Error::OutOfRange)?
+            .div_ceil(divisor);
+        u64::try_from(bytes).map(Self).map_err(|_| Error::OutOfRange)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (suffix, shift) in [
+            ("Ei", 60),
+            ("Pi", 50),
+            ("Ti", 40),
+            ("Gi", 30),
+            ("Mi", 20),
+            ("Ki", 10),
+        ] {
+            let unit = 1_u64 << shift;
+            if self.0 >= unit && self.0.is_multiple_of(unit) {
+                return write!(f, "{}{suffix}", self.0 / unit);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Parses a duration as Go's `time.ParseDuration` does, without a sign: `90s`, `1h30m`, `1.5h`, `250ms`; `0` alone is
+/// allowed, any other number needs its unit.
+///
+/// # Errors
+/// [`Error::BareNumber`] for a number without a unit, [`Error::OutOfRange`] for a sign or an overflow,
+/// [`Error::Duration`] for the rest.
+pub fn parse_duration(text: &str) -> Result<Duration, Error> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Error::BareNumber(text.to_owned()));
+    }
+    if text.starts_with(['-', '+']) {
+        return Err(Error::OutOfRange);
+    }
+    let mut rest = text;
+    let mut total: u128 = 0;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or(Error::Duration)?;
+        let (number, tail) = rest.split_at(end);
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(unit_end);
+        let nanoseconds: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(Error::Duration),
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let digits = format!("{whole}{fraction}");
+        if digits.is_empty() || digits.bytes().any(|b| !b.is_ascii_digit()) {
+            return Err(Error::Duration);
+        }
+        let value: u128 = digits.parse().map_err(|_| Error::OutOfRange)?;
+        let scale = u32::try_from(fraction.len())
+            .ok()
+            .and_then(|n| 10_u128.checked_pow(n))
+            .ok_or(Error::OutOfRange)?;
+        let part = value.checked_mul(nanoseconds).ok_or(Error::OutOfRange)? / scale;
+        total = total.checked_add(part).ok_or(Error::OutOfRange)?;
+        rest = next;
+    }
+    if text.is_empty() {
+        return Err(Error::Duration);
+    }
+    // Go's durations end at 2^63 - 1 nanoseconds, about 292 years.
+    let nanoseconds = i64::try_from(total).map_err(|_| Error::OutOfRange)?;
+    Ok(Duration::from_nanos(nanoseconds.unsigned_abs()))
+}
+
+/// Writes a duration so that [`parse_duration`] reads it back: `1h30m0s` as Go does, without the zero parts.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let mut text = String::new();
+    for (unit, size) in [("h", 3600), ("m", 60), ("s", 1)] {
+        let rest = if size == 3600 {
+            seconds
+        } else {
+            seconds % (size * 60)
+        };
+        if rest / size > 0 {
+            drop(write!(text, "{}{unit}", rest / size));
+        }
+    }
+    match duration.subsec_nanos() {
+        0 if text.is_empty() => text.push_str("0s"),
+        0 => {}
+        nanos if nanos % 1_000_000 == 0 => drop(write!(text, "{}ms", nanos / 1_000_000)),
+        nanos => drop(write!(text, "{nanos}ns")),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_sizes_as_kubernetes_writes_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1", 1),
+            ("20Gi", 20 << 30),
+            ("1.5Gi", 3 << 29),
+            ("500M", 500_000_000),
+            ("1e3", 1000),
+            ("2E", 2_000_000_000_000_000_000),
+            ("1500m", 2),
+            ("+5Ki", 5120),
+        ] {
+            assert_eq!(Bytes::parse(text), Ok(Bytes(bytes)), "{text}");
+        }
+        for text in ["", "Gi", "20GB", "20 Gi", "1..5", "1e", "x", "1.5.2Gi", "--1"] {
+            assert!(Bytes::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Bytes::parse("-1Gi"), Err(Error::OutOfRange));
+        assert_eq!(Bytes::parse("100Ei"), Err(Error::OutOfRange));
+    }
+
+    #[test]
+    fn reads_durations_as_go_does() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("0s", 0),
+            ("90s", 90_000),
+            ("1h30m", 5_400_000),
+            ("1.5h", 5_400_000),
+            ("250ms", 250),
+            (".5s", 500),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        assert_eq!(parse_duration("600"), Err(Error::BareNumber("600".into())));
+        for text in ["", "s", "5 s", "5x", "-5s", "1h30", "1.2.3s", "."] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_duration("9999999999h"), Err(Error::OutOfRange));
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_is_read_back_as_it_was_written(bytes: u64) {
+            prop_assert_eq!(Bytes::parse(&Bytes(bytes).to_string()), Ok(Bytes(bytes)));
+        }
+
+        #[test]
+        fn a_duration_is_read_back_as_it_was_written(nanoseconds in 0..i64::MAX.unsigned_abs()) {
+            let duration = Duration::from_nanos(nanoseconds);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in "\\PC{0,24}") {
+            let _ = Bytes::parse(&text);
+            let _ = parse_duration(&text);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Placeholder.
+
+/// What the platform team decided.
+#[derive(Clone, Debug, Default)]
+pub struct Policies;
