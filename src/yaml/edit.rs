@@ -170,15 +170,14 @@ impl Editor<'_> {
                 }
                 Step::Insert { new } => {
                     let added = self.item(list.get(new)?, column);
-                    match previous {
-                        Some(item) => self.insert_after(item, added),
-                        None => {
-                            let at = self.above_comments(first_line);
-                            self.edits.push(Edit {
-                                range: at..at,
-                                text: added,
-                            });
-                        }
+                    if let Some(item) = previous {
+                        self.insert_after(item, added);
+                    } else {
+                        let at = self.above_comments(first_line);
+                        self.edits.push(Edit {
+                            range: at..at,
+                            text: added,
+                        });
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! Values -> text, in the notation that kubectl writes.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 use super::layout::{Layout, STEP};
@@ -160,11 +162,15 @@ fn double_quoted(content: &str) -> String {
             '\t' => text.push_str("\\t"),
             '\r' => text.push_str("\\r"),
             c if printable(c) => text.push(c),
-            c => text.push_str(&match u32::from(c) {
-                code @ ..=0xff => format!("\\x{code:02x}"),
-                code @ ..=0xffff => format!("\\u{code:04x}"),
-                code => format!("\\U{code:08x}"),
-            }),
+            c => {
+                let code = u32::from(c);
+                // Writing to a `String` cannot fail.
+                let _ = match code {
+                    ..=0xff => write!(text, "\\x{code:02x}"),
+                    0x100..=0xffff => write!(text, "\\u{code:04x}"),
+                    _ => write!(text, "\\U{code:08x}"),
+                };
+            }
         }
     }
     text.push('"');
