@@ -117,9 +117,31 @@ pub fn rewrite(text: &str, documents: &[Document], targets: &[Value]) -> Rewritt
             edits.push(anew(text, document, target));
         }
     }
+    let mut rewritten = edit::apply(text, edits);
+    if !text.ends_with('\n') {
+        without_line_feed(&mut rewritten);
+    }
     Rewritten {
-        text: edit::apply(text, edits),
+        text: rewritten,
         comments_lost,
+    }
+}
+
+/// Takes away a line feed at the end, unless it says something there, as below `|`.
+fn without_line_feed(text: &mut String) {
+    let values = |text: &str| {
+        let documents = read(text).ok()?;
+        Some(
+            documents
+                .into_iter()
+                .map(|document| document.value)
+                .collect::<Vec<_>>(),
+        )
+    };
+    if let Some(shorter) = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n'))
+        && values(shorter) == values(text)
+    {
+        text.truncate(shorter.len());
     }
 }
 

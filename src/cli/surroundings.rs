@@ -13,9 +13,10 @@ use crate::settings::policy::Policies;
 
 /// The options that `inject` and `explain` share.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Arguments {
     /// File of policies to apply, as the webhook's --policy-file; YAML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "policy-file", value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Version of the cluster that the manifests are for
     #[arg(long, value_name = "1.N", default_value = "1.36", value_parser = version)]

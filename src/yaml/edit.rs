@@ -195,7 +195,10 @@ impl Editor<'_> {
     fn replace_value(&mut self, entry: &Entry, target: &Value, column: usize) -> Option<()> {
         let colon = self.colon(entry)?;
         let mut written = String::from(":");
-        write::entry_value(&mut written, target, column, self.layout);
+        // `key:` is how people write null; `key: null` is how programs do.
+        if !target.is_null() {
+            write::entry_value(&mut written, target, column, self.layout);
+        }
         written.truncate(written.trim_end_matches(['\n', '\r']).len());
         let end = entry.node.end(self.text).max(colon + 1);
         self.edits.push(Edit {

@@ -159,6 +159,11 @@ fn text_in_front_of_a_string_leaves_the_rest_as_it_was_written() {
 fn a_text_without_a_line_feed_at_its_end_gets_none() {
     there_and_back("a:\n  b: 1", "a:\n  b: 1\n  c: 2");
     there_and_back("a:\n- b: 1", "a:\n- b: 1\n- c: 2");
+    there_and_back("a:\n  b: 1", "a:\n  b: 1\n  c: 2\n  d:\n  - 3");
+    assert_eq!(
+        change("a: 1", &json!({"a": 1, "b": "x\ny\n"})),
+        "a: 1\nb: |\n  x\n  y\n"
+    );
 }
 
 #[test]
@@ -199,6 +204,11 @@ fn a_merged_key_is_overridden_where_it_was_merged() {
         change(text, &target),
         "x: &x\n  k: 1  # one\nb:\n  <<: *x\n  z: 3\n  k: 2\n"
     );
+}
+
+#[test]
+fn a_key_without_a_value_is_one_again_afterwards() {
+    there_and_back("a:\n  labels:\nb: 1\n", "a:\n  labels:\n    x: 'true'\nb: 1\n");
 }
 
 #[test]
