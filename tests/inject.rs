@@ -179,6 +179,7 @@ impl Case {
             cluster: Cluster {
                 name: "test".to_owned(),
                 version: version("1.36"),
+                own_namespace: None,
             },
             policies: Policies::default(),
             name,
@@ -218,6 +219,7 @@ impl Case {
             namespace: &self.namespace,
             policies: &self.policies,
             cluster: &self.cluster,
+            workload: None,
         }
     }
 }

@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::documents::{Manifests, pretty};
-use crate::cli::objects::{Object, objects, texts};
+use crate::cli::objects::{Object, objects};
 use crate::cli::surroundings::{self, Surroundings};
 use crate::cli::{Console, Stop, inject, words};
 use crate::exit::Exit;
 use crate::inject::{Decision, Outcome, Severity};
-use crate::settings::{self, Layers, Request};
+use crate::settings::Request;
 
 mod text;
 
@@ -145,19 +145,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
 fn explain(document: &Value, object: &Object, surroundings: &Surroundings) -> Option<Explanation> {
     let pod = document.pointer(&object.pod_pointer())?;
     let outcome = inject::decide(document, object, surroundings)?;
-    let namespace = surroundings.namespace(object);
-    let annotations = texts(pod.pointer("/metadata/annotations"));
-    let labels = texts(pod.pointer("/metadata/labels"));
-    let policy = surroundings
-        .policies
-        .select(&namespace.name, &namespace.labels, &labels);
-    let layers = Layers {
-        policy,
-        namespace: &namespace.annotations,
-        pod: &annotations,
-    };
-    let resolved = settings::resolve(&layers);
-    let (decision, reason, message) = verdict(pod, &outcome, &resolved.request);
+    let namespace = surroundings.namespace(object).name;
+    let (decision, reason, message) = verdict(pod, &outcome);
 
     let mut warnings = object.mistakes(document);
     let (mut steps, mut changes, mut environment) = (Vec::new(), Vec::new(), Vec::new());
@@ -176,12 +165,13 @@ fn explain(document: &Value, object: &Object, surroundings: &Surroundings) -> Op
     }
     Some(Explanation {
         object: object.title(),
-        namespace: namespace.name.clone(),
+        namespace,
         decision,
         reason,
         message,
-        policy: policy.map(|policy| policy.name.clone()),
-        settings: resolved
+        policy: outcome.policy.clone(),
+        settings: outcome
+            .settings
             .origins
             .iter()
             .map(|origin| Setting {
@@ -197,12 +187,8 @@ fn explain(document: &Value, object: &Object, surroundings: &Surroundings) -> Op
     })
 }
 
-fn verdict(
-    pod: &Value,
-    outcome: &Outcome,
-    request: &Request,
-) -> (&'static str, Option<&'static str>, String) {
-    match (&outcome.decision, request) {
+fn verdict(pod: &Value, outcome: &Outcome) -> (&'static str, Option<&'static str>, String) {
+    match (&outcome.decision, &outcome.settings.request) {
         (Decision::Injected, _) if outcome.pod == *pod => (
             "present",
             None,

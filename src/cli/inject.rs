@@ -80,14 +80,13 @@ pub(super) fn decide(document: &Value, object: &Object, surroundings: &Surroundi
     let Surroundings {
         policies, cluster, ..
     } = surroundings;
-    Some(inject::inject(
-        pod,
-        &Context {
-            namespace: &namespace,
-            policies,
-            cluster,
-        },
-    ))
+    let context = Context {
+        namespace: &namespace,
+        policies,
+        cluster,
+        workload: object.workload(),
+    };
+    Some(inject::inject(pod, &context))
 }
 
 fn report(

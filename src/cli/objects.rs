@@ -93,6 +93,12 @@ impl Object {
         }
     }
 
+    /// Who its pods belong to, where it is no pod itself: a template does not know yet.
+    #[must_use]
+    pub fn workload(&self) -> Option<String> {
+        (!self.pod.is_empty() && !self.name.is_empty()).then(|| self.title())
+    }
+
     /// JSON pointer to the pod in its document.
     #[must_use]
     pub fn pod_pointer(&self) -> String {

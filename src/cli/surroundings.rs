@@ -71,6 +71,7 @@ impl Arguments {
             cluster: Cluster {
                 name: cluster_name,
                 version: kubernetes_version,
+                own_namespace: None,
             },
             default: known
                 .get(&namespace)
