@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::names;
+
 /// Characters of a value that are shown; the manifest has the rest.
 const SHOWN: usize = 300;
 
@@ -9,7 +11,7 @@ const SHOWN: usize = 300;
 #[must_use]
 pub fn changes(before: &Value, after: &Value) -> Vec<String> {
     let mut said = Vec::new();
-    maps(&mut said, "annotation ", before, after, "/metadata/annotations");
+    annotations(&mut said, before, after);
     maps(&mut said, "label ", before, after, "/metadata/labels");
     let (old, new) = (object(before, "/spec"), object(after, "/spec"));
     for key in keys(&old, &new) {
@@ -102,6 +104,27 @@ fn container(said: &mut Vec<String>, kind: &str, old: &Value, new: &Value) {
             "env" | "volumeMounts" | "lifecycle" | "name" => {}
             _ => field(said, &who, &key, old.get(&key), new.get(&key)),
         }
+    }
+}
+
+fn annotations(said: &mut Vec<String>, before: &Value, after: &Value) {
+    let pointer = "/metadata/annotations";
+    let without_notes = |pod: &Value| {
+        let mut annotations = object(pod, pointer);
+        let noted = [names::STATUS, names::REPLACED].map(|key| annotations.shift_remove(key));
+        (Value::Object(annotations), noted)
+    };
+    let ((old, old_notes), (new, new_notes)) = (without_notes(before), without_notes(after));
+    maps(said, "annotation ", &old, &new, "");
+    let [status, replaced] = [0, 1].map(|index| old_notes.get(index) != new_notes.get(index));
+    if status {
+        said.push(format!("annotation {}: what was done", names::STATUS));
+    }
+    if replaced {
+        said.push(format!(
+            "annotation {}: what stood there before, for uninject",
+            names::REPLACED
+        ));
     }
 }
 
@@ -280,7 +303,7 @@ mod tests {
         assert_eq!(
             changes(&before(), &after()),
             [
-                "annotation heapship.io/status: done",
+                "annotation heapship.io/status: what was done",
                 "terminationGracePeriodSeconds: 600",
                 "adds the volume dumps: emptyDir",
                 "adds the sidecar agent, image i:1",
@@ -318,10 +341,10 @@ mod tests {
     #[test]
     fn long_values_are_cut() {
         let mut long = after();
-        long["metadata"]["annotations"]["heapship.io/status"] = json!("ü".repeat(1000));
+        long["metadata"]["annotations"]["a"] = json!("ü".repeat(1000));
         assert_eq!(
             changes(&after(), &long)[0],
-            format!("annotation heapship.io/status: {}…, was done", "ü".repeat(300))
+            format!("annotation a: {}…", "ü".repeat(300))
         );
     }
 }

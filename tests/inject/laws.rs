@@ -56,7 +56,7 @@ fn label(item: &Value) -> Option<&str> {
     item["name"].as_str()
 }
 
-/// What the API server checks and its OpenAPI document does not say.
+/// What the API server checks and its `OpenAPI` document does not say.
 pub(super) fn consistent(pod: &Value, faults: &mut Vec<String>) {
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
     let spec = &pod["spec"];

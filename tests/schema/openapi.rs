@@ -1,4 +1,4 @@
-//! Kubernetes' own OpenAPI document, and what it says about a manifest. Stricter than the document in one point: what it
+//! Kubernetes' own `OpenAPI` document, and what it says about a manifest. Stricter than the document in one point: what it
 //! does not know is an error, as for `kubectl apply --validate=strict`.
 
 use std::io::Write as _;
@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 /// The module that holds the document, and the release that the manifests must fit.
 const MODULE: &str = "k8s.io/kubernetes@v1.36.0";
 
-pub struct OpenApi {
+pub(crate) struct OpenApi {
     definitions: Map<String, Value>,
 }
 
 /// The document, fetched once and kept in `.tools`. Without Go, or without a module proxy, there is none: this says so.
-pub fn openapi() -> Option<&'static OpenApi> {
+pub(crate) fn openapi() -> Option<&'static OpenApi> {
     static DOCUMENT: OnceLock<Option<OpenApi>> = OnceLock::new();
     let document = DOCUMENT.get_or_init(|| match document() {
         Ok(text) => {
@@ -29,8 +29,9 @@ pub fn openapi() -> Option<&'static OpenApi> {
         }
         Err(reason) => {
             // Not `eprintln!`: of tests that pass its output is not shown.
+            let mut stderr = io::stderr().lock();
             writeln!(
-                io::stderr(),
+                stderr,
                 "NOT RUN: validation against Kubernetes' OpenAPI document: {reason}"
             )
             .unwrap();
@@ -63,17 +64,21 @@ fn document() -> Result<Vec<u8>, String> {
         .ok_or_else(|| format!("go mod download: {}", answer["Error"]))?;
     let text = fs::read(PathBuf::from(folder).join("api/openapi-spec/swagger.json"))
         .map_err(|error| format!("{MODULE}: {error}"))?;
-    fs::create_dir_all(kept.parent().unwrap()).unwrap();
-    // Tests of other processes may read it meanwhile.
-    let partial = kept.with_extension(format!("{}.partial", std::process::id()));
-    fs::write(&partial, &text).unwrap();
-    fs::rename(&partial, &kept).unwrap();
+    keep(&kept, &text).map_err(|error| format!("cannot write {}: {error}", kept.display()))?;
     Ok(text)
+}
+
+fn keep(place: &Path, text: &[u8]) -> io::Result<()> {
+    // Other processes may read it meanwhile, so it appears at once.
+    let partial = place.with_extension(format!("{}.partial", std::process::id()));
+    fs::create_dir_all(place.parent().unwrap_or(place))?;
+    fs::write(&partial, text)?;
+    fs::rename(&partial, place)
 }
 
 impl OpenApi {
     /// What is wrong with a manifest: one sentence for each fault. Kinds that Kubernetes does not have are not judged.
-    pub fn faults(&self, manifest: &Value) -> Vec<String> {
+    pub(crate) fn faults(&self, manifest: &Value) -> Vec<String> {
         let mut faults = Vec::new();
         if let (Some("List"), Some(items)) = (manifest["kind"].as_str(), manifest["items"].as_array()) {
             return items.iter().flat_map(|item| self.faults(item)).collect();
