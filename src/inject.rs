@@ -20,6 +20,7 @@ use crate::settings::{Annotations, Layers, OnOom, PreStop, Request, Resolved, Se
 mod agent;
 mod containers;
 mod environment;
+pub mod expansion;
 mod identity;
 pub mod java_options;
 mod plan;
