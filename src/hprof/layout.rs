@@ -60,7 +60,7 @@ pub(super) fn head(tag: u8, id_size: IdSize) -> Option<usize> {
 }
 
 /// A value's type.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Kind {
     Object,
     Boolean,
@@ -74,6 +74,17 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) const PRIMITIVES: [Self; 8] = [
+        Self::Boolean,
+        Self::Char,
+        Self::Float,
+        Self::Double,
+        Self::Byte,
+        Self::Short,
+        Self::Int,
+        Self::Long,
+    ];
+
     pub(super) fn from_tag(tag: u8) -> Option<Self> {
         Some(match tag {
             2 => Self::Object,
@@ -87,6 +98,36 @@ impl Kind {
             11 => Self::Long,
             _ => return None,
         })
+    }
+
+    /// As in Java source.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Object => "java.lang.Object",
+            Self::Boolean => "boolean",
+            Self::Char => "char",
+            Self::Float => "float",
+            Self::Double => "double",
+            Self::Byte => "byte",
+            Self::Short => "short",
+            Self::Int => "int",
+            Self::Long => "long",
+        }
+    }
+
+    /// As in the name of an array's class.
+    pub(super) fn letter(self) -> u8 {
+        match self {
+            Self::Object => b'L',
+            Self::Boolean => b'Z',
+            Self::Char => b'C',
+            Self::Float => b'F',
+            Self::Double => b'D',
+            Self::Byte => b'B',
+            Self::Short => b'S',
+            Self::Int => b'I',
+            Self::Long => b'J',
+        }
     }
 
     /// Bytes of one value in a dump, references uncompressed.
@@ -135,6 +176,10 @@ impl<'a> Fields<'a> {
             IdSize::Four => u64::from(self.u4()),
             IdSize::Eight => u64::from_be_bytes(self.take()),
         }
+    }
+
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.rest
     }
 
     #[inline]

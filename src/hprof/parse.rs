@@ -127,6 +127,10 @@ impl<S: Sink> Parser<S> {
         self.header
     }
 
+    pub(super) fn into_sink(self) -> S {
+        self.sink
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         let truncated = |reason| Verdict::Truncated {
             offset: self.at,
