@@ -7,6 +7,7 @@ use super::{
     verdict::{Reason, Verdict},
     walk::Walk,
 };
+use crate::quantity::Bytes;
 
 pub(super) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -20,8 +21,8 @@ pub struct Examined {
     pub verdict: Verdict,
     /// What its header says, unless it is not a dump.
     pub header: Option<Header>,
-    /// Bytes of the dump, uncompressed; up to the damage where its compression is damaged.
-    pub size: u64,
+    /// Of the dump, uncompressed; up to the damage where its compression is damaged.
+    pub size: Bytes,
     /// Whether it was gzipped.
     pub gzip: bool,
 }
@@ -43,7 +44,7 @@ pub fn examine(reader: impl Read) -> io::Result<Examined> {
     Ok(Examined {
         verdict,
         header: walk.header(),
-        size: walk.offset(),
+        size: Bytes(walk.offset()),
         gzip: source.gzip,
     })
 }

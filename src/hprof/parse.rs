@@ -138,18 +138,19 @@ impl<S: Sink> Parser<S> {
         };
         match self.state {
             State::Header => Verdict::NotHprof(NotHprof::TooShort),
-            State::Record if !self.cut.is_empty() => truncated(Reason::CutInRecord),
-            State::Record if self.heap.is_none() => truncated(Reason::NoHeap),
-            State::Record => truncated(Reason::NoEnd),
+            State::Failed(verdict) => verdict,
+            _ if self.heap.is_none() => truncated(Reason::NoHeap),
+            State::Ended => Verdict::Complete,
+            State::Record if self.cut.is_empty() => truncated(Reason::NoEnd),
             State::SubRecord if self.cut.is_empty() => match self.heap {
                 Some(heap) if heap.open => self.ends_where_it_says(heap),
                 _ => truncated(Reason::CutInRecord),
             },
-            State::Collect { .. } | State::Skip { .. } | State::SubRecord | State::Class { .. } => {
-                truncated(Reason::CutInRecord)
-            }
-            State::Ended => Verdict::Complete,
-            State::Failed(verdict) => verdict,
+            State::Record
+            | State::Collect { .. }
+            | State::Skip { .. }
+            | State::SubRecord
+            | State::Class { .. } => truncated(Reason::CutInRecord),
         }
     }
 

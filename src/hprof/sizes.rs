@@ -70,7 +70,9 @@ mod tests {
 
     fn own(kinds: &[Kind]) -> Own {
         let mut own = Own::default();
-        kinds.iter().for_each(|kind| own.add(*kind));
+        for kind in kinds {
+            own.add(*kind);
+        }
         own
     }
 
