@@ -98,3 +98,81 @@ fn blocks(mut reader: impl Read, feed: &mut impl FnMut(&[u8])) -> io::Result<()>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+    use crate::hprof::sample::one_of_everything;
+
+    /// One member for each block, as the JVM writes them.
+    fn gzip(dump: &[u8], block: usize) -> Vec<u8> {
+        let members = dump.chunks(block).map(|block| {
+            let mut member = GzEncoder::new(Vec::new(), Compression::fast());
+            member.write_all(block).unwrap();
+            member.finish().unwrap()
+        });
+        members.flatten().collect()
+    }
+
+    #[test]
+    fn a_gzipped_dump_is_read_to_its_last_member() {
+        let dump = one_of_everything("1.0.2", 8);
+        let examined = examine(&gzip(&dump, 100)[..]).unwrap();
+        assert_eq!(examined.verdict, Verdict::Complete);
+        assert_eq!((examined.size, examined.gzip), (Bytes(dump.len() as u64), true));
+        let plain = examine(&dump[..]).unwrap();
+        assert_eq!(
+            plain,
+            Examined {
+                gzip: false,
+                ..examined
+            }
+        );
+    }
+
+    #[test]
+    fn a_gzip_stream_that_ends_too_early_is_a_truncated_dump() {
+        let dump = one_of_everything("1.0.2", 8);
+        let whole = gzip(&dump, 100);
+        for end in 100..whole.len() {
+            let verdict = examine(&whole[..end]).unwrap().verdict;
+            assert!(
+                matches!(verdict, Verdict::Truncated { .. }),
+                "{end} of {}: {verdict}",
+                whole.len()
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_checksum_around_whole_records_is_damage() {
+        let dump = one_of_everything("1.0.2", 8);
+        let mut gzip = gzip(&dump, 1 << 20);
+        let checksum = gzip.len() - 8;
+        gzip[checksum] ^= 1;
+        let expected = Verdict::Truncated {
+            offset: dump.len() as u64,
+            reason: Reason::Gzip,
+        };
+        assert_eq!(examine(&gzip[..]).unwrap().verdict, expected);
+    }
+
+    #[test]
+    fn an_error_of_the_reader_is_no_verdict() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from(ErrorKind::PermissionDenied))
+            }
+        }
+        let dump = one_of_everything("1.0.2", 8);
+        for start in [&dump[..40], &gzip(&dump, 100)[..150], &[]] {
+            let error = examine(start.chain(Broken)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        }
+    }
+}

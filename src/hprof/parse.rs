@@ -108,7 +108,7 @@ impl<S: Sink> Parser<S> {
                 State::SubRecord => self.sub_record(&mut block),
                 State::Class { part, items } => self.class(&mut block, part, items),
                 State::Ended if block.is_empty() => return,
-                State::Ended => self.fail(Reason::BytesAfterEnd),
+                State::Ended => Err(self.damage(Reason::BytesAfterEnd)),
                 State::Failed(_) => return,
             };
             match step {
@@ -197,14 +197,14 @@ impl<S: Sink> Parser<S> {
                 self.at = self.position(block);
                 Ok(State::Ended)
             }
-            record::END => self.fail(Reason::EndNotEmpty),
+            record::END => Err(self.damage(Reason::EndNotEmpty)),
             // Nothing but a length that was not filled in yet is 0.
-            record::HEAP | record::SEGMENT if length == 0 => self.fail(Reason::LengthNotFilledIn),
+            record::HEAP | record::SEGMENT if length == 0 => Err(self.damage(Reason::LengthNotFilledIn)),
             record::HEAP | record::SEGMENT => {
                 self.cut.take(block, RECORD_HEADER);
                 Ok(self.heap_record(tag, length, self.position(block)))
             }
-            _ if !record::is_skipped(tag) => self.fail(Reason::UnknownRecord(tag)),
+            _ if !record::is_skipped(tag) => Err(self.damage(Reason::UnknownRecord(tag))),
             _ => {
                 self.cut.take(block, RECORD_HEADER);
                 let left = u64::from(length);
@@ -271,7 +271,8 @@ impl<S: Sink> Parser<S> {
 
     #[inline]
     fn sub_record(&mut self, block: &mut &[u8]) -> Step {
-        if self.heap.is_none_or(|heap| heap.left == 0) {
+        let left = self.heap.map_or(0, |heap| heap.left);
+        if left == 0 {
             return Ok(State::Record);
         }
         let id_size = self.id_size();
@@ -282,8 +283,11 @@ impl<S: Sink> Parser<S> {
             .copied()
             .ok_or(Stop::Wait)?;
         let Some(head) = layout::head(tag, id_size) else {
-            return self.fail(Reason::UnknownSubRecord(tag));
+            return Err(self.damage(Reason::UnknownSubRecord(tag)));
         };
+        if left < head as u64 {
+            return Err(self.damage(Reason::PassesSegment));
+        }
         let bytes = self.cut.peek(block, head).ok_or(Stop::Wait)?;
         let mut fields = Fields::new(bytes, id_size);
         let (_tag, id, _stack) = (fields.u1(), fields.id(), fields.u4());
@@ -302,7 +306,7 @@ impl<S: Sink> Parser<S> {
             sub::PRIMITIVE_ARRAY => {
                 let (elements, kind) = (fields.u4(), fields.u1());
                 let Some(kind) = Kind::from_tag(kind).filter(|kind| *kind != Kind::Object) else {
-                    return self.fail(Reason::UnknownType(kind));
+                    return Err(self.damage(Reason::UnknownType(kind)));
                 };
                 self.sink.primitive_array(id, kind, elements);
                 u64::from(elements) * kind.size(id_size) as u64
@@ -354,7 +358,7 @@ impl<S: Sink> Parser<S> {
             .copied()
             .ok_or(Stop::Wait)?;
         let Some(kind) = Kind::from_tag(tag) else {
-            return self.fail(Reason::UnknownType(tag));
+            return Err(self.damage(Reason::UnknownType(tag)));
         };
         let whole = match part {
             Part::Constants | Part::Statics => head + kind.size(id_size),
@@ -375,13 +379,12 @@ impl<S: Sink> Parser<S> {
     /// Counts bytes of the heap record, which must hold them.
     #[inline]
     fn spend(&mut self, bytes: u64) -> Result<(), Stop> {
-        let left = self.heap.and_then(|heap| heap.left.checked_sub(bytes));
-        match (&mut self.heap, left) {
-            (Some(heap), Some(left)) => {
-                heap.left = left;
+        match &mut self.heap {
+            Some(heap) if heap.left >= bytes => {
+                heap.left -= bytes;
                 Ok(())
             }
-            _ => self.fail(Reason::PassesSegment).map(|_| ()),
+            _ => Err(self.damage(Reason::PassesSegment)),
         }
     }
 
@@ -396,11 +399,11 @@ impl<S: Sink> Parser<S> {
         self.header.map_or(IdSize::Eight, |header| header.id_size)
     }
 
-    fn fail(&self, reason: Reason) -> Step {
-        Err(Stop::Fail(Verdict::Truncated {
+    fn damage(&self, reason: Reason) -> Stop {
+        Stop::Fail(Verdict::Truncated {
             offset: self.at,
             reason,
-        }))
+        })
     }
 }
 

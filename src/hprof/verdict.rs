@@ -33,7 +33,7 @@ pub enum Reason {
     UnknownRecord(u8),
     /// A tag that nothing inside a heap record has: bytes were lost or never written.
     UnknownSubRecord(u8),
-    /// A type that no value has.
+    /// A type that no value has, or an array of references where one of numbers was announced.
     UnknownType(u8),
     /// An object that reaches beyond the heap record that holds it.
     PassesSegment,
@@ -103,7 +103,9 @@ impl fmt::Display for Reason {
                     "0x{tag:02x} is nothing that a heap record holds, bytes were lost before it"
                 )
             }
-            Self::UnknownType(tag) => write!(f, "0x{tag:02x} is no type, bytes were lost before it"),
+            Self::UnknownType(tag) => {
+                write!(f, "0x{tag:02x} is no type of a value, bytes were lost before it")
+            }
             Self::PassesSegment => f.write_str("an object reaches beyond its heap record"),
             Self::EndNotEmpty => f.write_str("the end record is not empty"),
             Self::BytesAfterEnd => f.write_str("bytes follow the end record"),

@@ -180,6 +180,8 @@ fn lost_bytes_are_seen_although_the_end_is_there() {
     let mut beyond = Dump::new().segment(|heap| heap.instance(1, 2, 3)).end();
     beyond[31 + 9 + 24] = 4;
     assert_eq!(reason(&beyond), Reason::PassesSegment);
+    let beyond = Dump::new().segment(|heap| heap.roots().tag(0x21)).end();
+    assert_eq!(reason(&beyond), Reason::PassesSegment);
 }
 
 #[test]
