@@ -78,20 +78,20 @@ go_is_new_enough() {
     [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
 }
 
-s3_server() {
-    local module=$root/scripts/versitygw binary=$tools/bin/versitygw
+# Builds the program of a module below scripts/, whose go.sum says what it is made of: MODULE PACKAGE WHAT-IF-NOT
+go_program() {
+    local module=$root/scripts/$1 binary=$tools/bin/$1
     [[ -x $binary && ! $module/go.mod -nt $binary ]] && return 0
     if ! go_is_new_enough; then
-        say "NOT BUILT: versitygw needs Go 1.21 or newer; the tests use the S3 server in their own process instead"
+        say "NOT BUILT: $1 needs Go 1.21 or newer; $3"
         return 0
     fi
-    say "building the S3 server of the tests (some minutes, once)"
+    say "building $1 (once)"
     mkdir -p "$tools/bin"
-    if CGO_ENABLED=0 go build -C "$module" -trimpath -ldflags "-s -w" -o "$binary.new" \
-        github.com/versity/versitygw/cmd/versitygw; then
+    if CGO_ENABLED=0 go build -C "$module" -trimpath -ldflags "-s -w" -o "$binary.new" "$2"; then
         mv "$binary.new" "$binary"
     else
-        say "NOT BUILT: versitygw; the tests use the S3 server in their own process instead"
+        say "NOT BUILT: $1; $3"
     fi
 }
 
@@ -122,7 +122,8 @@ test)
     install_packages
     rust
     java_runtimes
-    s3_server
+    go_program versitygw github.com/versity/versitygw/cmd/versitygw \
+        "the tests use an S3 server in their own process instead"
     ;;
 lint)
     compilers
@@ -137,12 +138,14 @@ bench)
     compilers
     need inotifywait inotify-tools
     need gzip gzip
+    [[ "$(uname -m)" != x86_64 ]] || need igzip isal
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     install_packages
     rust
     # The client of the baseline: its CPU and memory are part of what is compared.
     have aws || [[ -x $tools/python/bin/aws ]] || python_packages awscli
+    have s5cmd || go_program s5cmd github.com/peak/s5cmd/v2 "its comparison is left out"
     ;;
 *)
     fail "usage: scripts/setup.sh demo|test|lint|bench"
