@@ -186,14 +186,17 @@ impl Report {
             .map_or(&[], |(_, runs)| runs)
     }
 
-    /// Of the pairs in which neither run was disturbed.
+    /// Of the pairs in which neither run was disturbed, or of all where every one was.
     fn ratios(&self, above: Case, below: Case, of: impl Fn(&Run) -> f64) -> Vec<f64> {
-        let pairs = self.runs(above).iter().zip(self.runs(below));
-        sorted(
-            pairs
-                .filter(|(a, b)| a.foreign <= DROPPED && b.foreign <= DROPPED)
-                .map(|(a, b)| of(a) / of(b)),
-        )
+        let pairs = || self.runs(above).iter().zip(self.runs(below));
+        let ratio = |(a, b): (&Run, &Run)| of(a) / of(b);
+        let quiet = |(a, b): &(&Run, &Run)| a.foreign <= DROPPED && b.foreign <= DROPPED;
+        let undisturbed = sorted(pairs().filter(quiet).map(ratio));
+        if undisturbed.is_empty() {
+            sorted(pairs().map(ratio))
+        } else {
+            undisturbed
+        }
     }
 
     fn values(&self, case: Case, of: impl Fn(&Run) -> f64) -> Vec<f64> {
@@ -251,7 +254,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\n{} runs, every object decompressed and equal to the dump; {} with more than {MARKED} core busy elsewhere, \
-             of which {} with more than {DROPPED}, left out of the pairs",
+             of which {} with more than {DROPPED}, left out where a quieter pair remains",
             every().count(),
             count(MARKED),
             count(DROPPED)
