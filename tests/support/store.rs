@@ -144,10 +144,10 @@ impl S3 {
             .iter()
             .map(|object| folders(object).len())
             .sum::<usize>();
-        // s3s-fs keeps `.upload-UUID.json` in its root for as long as the upload is open.
+        // s3s-fs keeps `.upload-UUID.json` in its root (and the parts as `.upload_id-…`) for as long as the upload is open.
         let uploads_in_process = names(&self.root)
             .iter()
-            .filter(|name| name.starts_with(".upload-") && name.ends_with(".json"))
+            .filter(|name| name.starts_with(".upload-"))
             .count();
         uploads_of_versitygw + uploads_in_process
     }
