@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FEATURES = --features "$$(scripts/features.sh)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bench bench-smoke docs image e2e clean
+.PHONY: help setup demo test lint fmt bench bench-smoke docs image e2e bless clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench-smoke: ## the shipping benchmark with a small dump and one pair: does it s
 
 docs: ## the API documentation, with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items $(FEATURES)
+
+bless: ## write the generated pages and the expected results of tests anew, for you to review
+	HEAPSHIP_BLESS=1 cargo test --locked $(FEATURES) --test main -- docs inject
 
 setup: ## install what the tests need, or say what is missing
 	@scripts/setup.sh test

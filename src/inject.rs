@@ -18,6 +18,7 @@ use crate::settings::policy::{Policies, Policy};
 use crate::settings::{Annotations, Layers, OnOom, PreStop, Request, Resolved, Settings, resolve};
 
 mod agent;
+pub mod catalogue;
 mod containers;
 mod environment;
 pub mod expansion;

@@ -12,8 +12,6 @@ use crate::settings::Settings;
 use crate::settings::destination::Scheme;
 use crate::settings::policy::Policy;
 
-
-
 /// One agent and whose dumps it ships.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
