@@ -105,15 +105,20 @@ impl Stop {
             error: error.into(),
         }
     }
+
+    /// It could not be done.
+    fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            error: error.into(),
+        }
+    }
 }
 
 /// Everything that is written goes to the console.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
-        Self {
-            exit: Exit::Failed,
-            error: anyhow::Error::new(error).context("cannot write the result"),
-        }
+        Self::failed(anyhow::Error::new(error).context("cannot write the result"))
     }
 }
 

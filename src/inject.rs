@@ -18,8 +18,10 @@ use crate::settings::policy::{Policies, Policy};
 use crate::settings::{Annotations, Layers, OnOom, PreStop, Request, Resolved, Settings, resolve};
 
 mod agent;
+pub mod catalogue;
 mod containers;
 mod environment;
+pub mod expansion;
 mod identity;
 pub mod java_options;
 mod plan;

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod cli;
+mod docs;
+mod hprof;
 mod inject;
 mod schema;
+mod support;

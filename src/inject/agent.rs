@@ -12,8 +12,6 @@ use crate::settings::Settings;
 use crate::settings::destination::Scheme;
 use crate::settings::policy::Policy;
 
-const STORE_VOLUME: &str = "heapship-store";
-
 /// One agent and whose dumps it ships.
 #[derive(Clone, Debug)]
 pub(super) struct Agent {
@@ -238,8 +236,8 @@ fn store_mount(plan: &mut Plan<'_>) -> Result<Option<Value>, Skip> {
     if !inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         return Err(refused);
     }
-    plan.volume(STORE_VOLUME, &source)?;
-    Ok(Some(json!({"name": STORE_VOLUME, "mountPath": path})))
+    plan.volume(names::STORE_VOLUME, &source)?;
+    Ok(Some(json!({"name": names::STORE_VOLUME, "mountPath": path})))
 }
 
 /// What the agent is told.

@@ -5,6 +5,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::settings::Level;
 
 const POLICY: &str = "
 kind: HeapDumpPolicy
@@ -272,12 +273,69 @@ fn untouched(pod: &Value) -> Value {
     pod
 }
 
+/// One of each, so that a new variant must be given a row in the catalogue.
+fn every_skip() -> Vec<Skip> {
+    let text = String::new;
+    vec![
+        Skip::MirrorPod,
+        Skip::Windows,
+        Skip::ExcludedNamespace(text()),
+        Skip::OptedOut(Level::Pod),
+        Skip::KubernetesTooOld(KubernetesVersion::NEWEST),
+        Skip::InvalidAnnotation(Vec::new()),
+        Skip::NothingAsked,
+        Skip::NoDestination,
+        Skip::FileDestination(text()),
+        Skip::UnsupportedStore(text()),
+        Skip::UnknownContainer {
+            wanted: text(),
+            known: Vec::new(),
+        },
+        Skip::NoContainers,
+        Skip::UnmatchedQuote {
+            container: text(),
+            variable: text(),
+        },
+        Skip::OptionsTooLong {
+            container: text(),
+            variable: text(),
+        },
+        Skip::Architecture(text()),
+        Skip::NameTaken {
+            kind: "",
+            name: text(),
+        },
+        Skip::PathTaken {
+            container: text(),
+            volume: text(),
+            path: text(),
+        },
+        Skip::NotAPod(""),
+        Skip::Internal(text()),
+    ]
+}
+
+#[test]
+fn every_reason_for_leaving_a_pod_alone_is_in_the_catalogue() {
+    let codes: Vec<&str> = every_skip().iter().map(Skip::label).collect();
+    assert_eq!(
+        codes,
+        catalogue::SKIPPED
+            .iter()
+            .map(|entry| entry.code)
+            .collect::<Vec<_>>()
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn applied_twice_is_applied_once_with_the_same_warnings(pod in pod()) {
         let once = outcome(&pod);
+        for note in once.notes.iter().filter(|note| note.severity == Severity::Warning) {
+            prop_assert!(catalogue::WARNINGS.iter().any(|entry| entry.code == note.code), "{}", note.code);
+        }
         let twice = outcome(&once.pod);
         prop_assert_eq!(&twice.patch.0, &Vec::new(), "{:#}", once.pod);
         prop_assert_eq!(twice.warnings(), once.warnings());

@@ -27,7 +27,7 @@ pub fn uninject(pod: &Value) -> Value {
                     names::DUMPS_VOLUME,
                     names::TOOLS_VOLUME,
                     names::NO_TOKEN_VOLUME,
-                    "heapship-store",
+                    names::STORE_VOLUME,
                 ]
                 .contains(&name)
             })
