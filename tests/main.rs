@@ -5,3 +5,6 @@
 mod docs;
 mod hprof;
 mod support;
+mod cli;
+mod inject;
+mod schema;

@@ -12,6 +12,7 @@ use crate::names::{self, variable};
 pub fn uninject(pod: &Value) -> Value {
     let mut pod = pod.clone();
     let replaced = Replaced::of(&pod);
+    let injected = carries_injection(&pod);
     if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
         retain(
             spec,
@@ -31,7 +32,10 @@ pub fn uninject(pod: &Value) -> Value {
                 .contains(&name)
             })
         };
-        retain(spec, "volumes", |volume| !ours(volume), "volumes", &replaced);
+        // A pod that was left alone because it has a volume of that name itself keeps it.
+        if injected {
+            retain(spec, "volumes", |volume| !ours(volume), "volumes", &replaced);
+        }
         for list in ["initContainers", "containers"] {
             for container in spec
                 .get_mut(list)
@@ -60,6 +64,24 @@ pub fn uninject(pod: &Value) -> Value {
         }
     }
     pod
+}
+
+/// Whether anything of ours runs or is mounted in the pod: names of volumes alone prove nothing.
+fn carries_injection(pod: &Value) -> bool {
+    let containers = ["initContainers", "containers"]
+        .into_iter()
+        .filter_map(|list| pod["spec"][list].as_array())
+        .flatten();
+    let mounts_dumps = |container: &Value| {
+        let mounts = container["volumeMounts"].as_array();
+        mounts
+            .into_iter()
+            .flatten()
+            .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
+    };
+    containers
+        .into_iter()
+        .any(|container| is_ours(container) || mounts_dumps(container))
 }
 
 fn clean(container: &mut Value, replaced: &Replaced) {
