@@ -35,7 +35,7 @@ pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
 #[must_use]
 pub fn refers_to(text: &str, name: &str) -> bool {
     let met = std::cell::Cell::new(false);
-    expand(text, &|found| {
+    let _ = expand(text, &|found| {
         met.set(met.get() || found == name);
         None
     });
