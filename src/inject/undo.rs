@@ -194,6 +194,7 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
         front,
         behind,
         absent: _,
+        bare,
         links,
     } = added;
     let original = format!("{}{variable}", names::ORIGINAL_OPTIONS_PREFIX);
@@ -235,10 +236,14 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
                     .strip_suffix(behind.as_str())
                     .map_or(rest, |rest| rest.strip_suffix(' ').unwrap_or(rest));
             }
-            entry["value"] = match empty {
+            let rest = match empty {
                 Some(original) if rest.is_empty() => original.clone(),
                 _ => Value::String(rest.to_owned()),
             };
+            match entry.as_object_mut() {
+                Some(entry) if *bare && rest == "" => drop(entry.shift_remove("value")),
+                _ => entry["value"] = rest,
+            }
         }
     }
 }
