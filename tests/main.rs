@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
+mod cli;
 mod docs;
 mod hprof;
-mod support;
-mod cli;
 mod inject;
 mod schema;
+mod support;
