@@ -62,6 +62,13 @@ pub fn uninject(pod: &Value) -> Value {
         if emptied {
             give_back_empty(metadata, "annotations", "annotations", &replaced);
         }
+        // A template may do without metadata.
+        if emptied
+            && metadata.is_empty()
+            && let Some(pod) = pod.as_object_mut()
+        {
+            give_back_empty(pod, "metadata", "metadata", &replaced);
+        }
     }
     pod
 }
