@@ -60,8 +60,14 @@ pub fn run(arguments: Arguments) -> Exit {
     match dispatch(arguments, &mut console) {
         Ok(exit) => exit,
         Err(Stop { exit, error }) => {
-            // Where standard error is closed there is nobody left to tell.
-            let _ = writeln!(console.stderr, "heapship: {error:#}");
+            // `heapship … | head` has read enough, and knows.
+            let unread = error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+            if !unread {
+                // Where standard error is closed there is nobody left to tell.
+                let _ = writeln!(console.stderr, "heapship: {error:#}");
+            }
             exit
         }
     }

@@ -262,6 +262,31 @@ fn a_result_that_cannot_be_written_is_exit_code_3() {
     );
 }
 
+#[test]
+fn a_reader_that_has_read_enough_gets_no_complaint() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_heapship"))
+        .args(["uninject", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    // It ends only now, so nothing can have been written before.
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"kind: ConfigMap\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "nothing here is a pod or makes pods\n"
+    );
+}
+
 /// Mistakes that people make: what they typed, what they had, the exit code, and the sentence.
 #[test]
 fn every_mistake_gets_one_clear_sentence() {
