@@ -59,7 +59,7 @@ impl Admission {
             return Answer::unchanged(uid, Verdict::NotAPodCreation);
         };
         let namespace = self.namespaces.find(review.namespace());
-        let asked_from_outside = !self.policies.is_empty() || namespaces::asks(&namespace);
+        let asked_from_outside = self.policies.inject_unasked() || namespaces::asks(&namespace);
         if !asked_from_outside && !review::carries_our_annotation(object) {
             return Answer::unchanged(uid, Verdict::NotAsked);
         }
@@ -89,8 +89,12 @@ fn answer(uid: String, subject: Subject, outcome: Outcome) -> Answer {
         Decision::Injected => Verdict::Injected,
         Decision::NotAsked => Verdict::NotAsked,
         Decision::Skipped(skip) => {
-            warnings.push(format!("heapship leaves this pod alone: {skip}"));
-            Verdict::Skipped(skip.label())
+            let verdict = Verdict::skipped(skip.label());
+            // Whoever wrote "false" knows, and would hear it with every pod.
+            if verdict != Verdict::Skipped("opted-out") {
+                warnings.push(format!("heapship leaves this pod alone: {skip}"));
+            }
+            verdict
         }
     };
     warnings.extend(
@@ -101,7 +105,7 @@ fn answer(uid: String, subject: Subject, outcome: Outcome) -> Answer {
     );
     Answer::unchanged(uid, verdict)
         .about(subject)
-        .with_warnings(warnings)
+        .with_warnings(&warnings)
         .with_patch(&patch)
 }
 

@@ -5,6 +5,7 @@
 //! world, call it once and act.
 
 pub mod exit;
+pub mod key;
 pub mod logging;
 pub mod names;
 pub mod quantity;

@@ -32,6 +32,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The verdict for a reason code of [`crate::inject::Skip::label`]; the core's own faults count as failures.
+    #[must_use]
+    pub fn skipped(label: &'static str) -> Self {
+        match label {
+            "internal-error" => Self::InternalError,
+            label => Self::Skipped(label),
+        }
+    }
+
     /// The decision, as metrics and audit annotations name it. `failed` is the one to alert on: the pod was admitted
     /// without anybody having looked at it.
     #[must_use]
@@ -55,6 +64,12 @@ impl Verdict {
             Self::InternalError => "internal-error",
             Self::Overloaded => "overloaded",
         }
+    }
+
+    /// Whether the pod was admitted without anybody having looked at it.
+    #[must_use]
+    pub fn is_a_failure(self) -> bool {
+        matches!(self, Self::Unreadable | Self::InternalError | Self::Overloaded)
     }
 
     /// Whether anybody would want to read about it: a log line, audit annotations.
@@ -92,19 +107,16 @@ impl Subject {
                     .iter()
                     .find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
             });
-        let owner = match controller {
-            Some(owner) => format!("{}/{}", text(owner, "kind"), text(owner, "name")),
-            None => {
-                let metadata = pod.get("metadata").unwrap_or(&Value::Null);
-                let name = text(metadata, "name");
-                // A name is made from generateName only after admission.
-                let name = if name.is_empty() {
-                    text(metadata, "generateName")
-                } else {
-                    name
-                };
-                format!("Pod/{name}")
-            }
+        let owner = if let Some(owner) = controller {
+            format!("{}/{}", text(owner, "kind"), text(owner, "name"))
+        } else {
+            let metadata = pod.get("metadata").unwrap_or(&Value::Null);
+            // A name is made from generateName only after admission.
+            let names = [text(metadata, "name"), text(metadata, "generateName")];
+            format!(
+                "Pod/{}",
+                names.iter().find(|name| !name.is_empty()).map_or("", |name| name)
+            )
         };
         Self {
             namespace: namespace.to_owned(),
@@ -142,7 +154,7 @@ impl Answer {
     /// Allowed because the review could not be understood, which the warning says.
     #[must_use]
     pub fn unreadable(uid: String, reason: &str) -> Self {
-        Self::unchanged(uid, Verdict::Unreadable).with_warnings(vec![format!(
+        Self::unchanged(uid, Verdict::Unreadable).with_warnings(&[format!(
             "heapship admits this unchanged: it cannot understand the review: {reason}"
         )])
     }
@@ -150,7 +162,7 @@ impl Answer {
     /// Allowed because the code failed.
     #[must_use]
     pub fn internal_error(uid: String) -> Self {
-        Self::unchanged(uid, Verdict::InternalError).with_warnings(vec![
+        Self::unchanged(uid, Verdict::InternalError).with_warnings(&[
             "heapship admits this unchanged: an internal error, see the webhook's log".to_owned(),
         ])
     }
@@ -158,7 +170,7 @@ impl Answer {
     /// Allowed because its turn did not come before the API server would have given up.
     #[must_use]
     pub fn overloaded(uid: String) -> Self {
-        Self::unchanged(uid, Verdict::Overloaded).with_warnings(vec![
+        Self::unchanged(uid, Verdict::Overloaded).with_warnings(&[
             "heapship admits this unchanged: the webhook is overloaded; create the pod again for an injection"
                 .to_owned(),
         ])
@@ -172,7 +184,7 @@ impl Answer {
 
     /// Adds what the person should know, within the API server's limits.
     #[must_use]
-    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+    pub fn with_warnings(mut self, warnings: &[String]) -> Self {
         let count = warnings.len();
         let kept = if count > WARNINGS_LIMIT {
             WARNINGS_LIMIT - 1
@@ -321,8 +333,11 @@ mod tests {
 
     #[test]
     fn eleven_warnings_become_ten_that_say_how_many_are_missing() {
-        let answer = Answer::unchanged("u".into(), Verdict::Injected)
-            .with_warnings((0..11).map(|number| format!("warning {number}")).collect());
+        let answer = Answer::unchanged("u".into(), Verdict::Injected).with_warnings(
+            &(0..11)
+                .map(|number| format!("warning {number}"))
+                .collect::<Vec<_>>(),
+        );
         assert_eq!(answer.warnings().len(), WARNINGS_LIMIT);
         assert_eq!(
             answer.warnings()[9],
@@ -333,7 +348,7 @@ mod tests {
     #[test]
     fn a_long_warning_is_cut_at_a_character_and_loses_its_control_characters() {
         let answer = Answer::unchanged("u".into(), Verdict::Injected)
-            .with_warnings(vec![format!("a\nb{}", "é".repeat(400))]);
+            .with_warnings(&[format!("a\nb{}", "é".repeat(400))]);
         let warning = &answer.warnings()[0];
         assert!(
             warning.len() <= WARNING_LIMIT && warning.starts_with("a b") && warning.ends_with("é…"),

@@ -290,9 +290,11 @@ fn report(answer: &Answer, took: Duration) {
             duration_us
         );
         let _entered = span.entered();
-        match verdict.decision() {
-            "failed" => tracing::error!(warnings = ?answer.warnings(), "admitted unchanged"),
-            _ => tracing::info!(warnings = ?answer.warnings(), "reviewed"),
+        let warnings = answer.warnings();
+        if verdict.is_a_failure() {
+            tracing::error!(?warnings, "admitted unchanged");
+        } else {
+            tracing::info!(?warnings, "reviewed");
         }
     } else {
         tracing::debug!(uid, duration_us, reason = verdict.reason(), "not asked");

@@ -44,8 +44,8 @@ struct Resource<'a> {
     group: Cow<'a, str>,
     #[serde(borrow)]
     version: Cow<'a, str>,
-    #[serde(borrow)]
-    resource: Cow<'a, str>,
+    #[serde(borrow, rename = "resource")]
+    plural: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -113,9 +113,9 @@ impl<'a> Review<'a> {
         let Resource {
             group,
             version,
-            resource,
+            plural,
         } = &self.resource;
-        let of_a_pod = group.is_empty() && version == "v1" && resource == "pods";
+        let of_a_pod = group.is_empty() && version == "v1" && plural == "pods";
         let whole = self.sub_resource.as_deref().unwrap_or_default().is_empty();
         self.object
             .filter(|_| of_a_pod && whole && self.operation == "CREATE")

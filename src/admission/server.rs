@@ -31,7 +31,7 @@ use crate::metrics::Held;
 
 /// How long a connection may be silent between requests. The API server keeps idle ones for 90 s and must be the one
 /// who closes: a request that crosses our closing on its way is a missed injection.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// The API server's own patience with a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// After an accept that failed for want of descriptors or memory: there is nothing to do but to let some end.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::inject::{KubernetesVersion, Namespace, Note, Skip};
+use crate::inject::{KubernetesVersion, Namespace, Note};
 
 use super::namespaces::Known;
 use super::*;
@@ -93,27 +93,25 @@ fn a_namespace_that_asks_has_its_pods_looked_at() {
 }
 
 #[test]
-fn a_skipped_pod_is_told_why_and_steps_are_kept_for_explain() {
+fn warnings_reach_the_person_and_steps_are_kept_for_explain() {
     let note = |severity, text: &str| Note {
         severity,
         code: "code",
         text: text.to_owned(),
     };
     let outcome = Outcome {
-        decision: Decision::Skipped(Skip::Placeholder),
+        decision: Decision::Injected,
         patch: json_patch::Patch(Vec::new()),
         pod: Value::Null,
         notes: vec![note(Severity::Step, "a step"), note(Severity::Warning, "a typo")],
     };
     let answer = super::answer("u".to_owned(), Subject::default(), outcome);
-    assert_eq!(
-        answer.warnings(),
-        ["heapship leaves this pod alone: placeholder", "heapship: a typo"]
-    );
+    assert_eq!(answer.warnings(), ["heapship: a typo"]);
     assert_eq!(
         (answer.verdict.decision(), answer.verdict.reason()),
-        ("skipped", "placeholder")
+        ("injected", "")
     );
+    assert_eq!(Verdict::skipped("internal-error").decision(), "failed");
 }
 
 proptest! {
