@@ -29,9 +29,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::metrics::Held;
 
-/// How long a connection may be silent between requests. The API server keeps idle ones for 90 s and must be the one
-/// who closes: a request that crosses our closing on its way is a missed injection.
-const IDLE: Duration = Duration::from_mins(2);
 /// The API server's own patience with a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// After an accept that failed for want of descriptors or memory: there is nothing to do but to let some end.
@@ -48,6 +45,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// Connections at one time; further ones wait in the kernel. An API server keeps 25.
     pub connections: usize,
+    /// How long a connection may be silent between requests. The API server keeps idle ones for 90 s and must be the
+    /// one who closes: a request that crosses our closing on its way is a missed injection.
+    pub idle: Duration,
     /// Least time from the shutdown to the end: a node's kube-proxy learns only after a moment that this endpoint is
     /// going, and sends new connections until then.
     pub grace: Duration,
@@ -59,6 +59,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            idle: Duration::from_mins(2),
             grace: Duration::from_secs(2),
             drain: Duration::from_secs(25),
         }
@@ -147,6 +148,7 @@ impl Server {
                             router: router.clone(),
                             phase: observed.clone(),
                             counts: counts.clone(),
+                            idle: limits.idle,
                         };
                         connections.spawn(connection.serve(stream, peer));
                     }
@@ -213,6 +215,7 @@ struct Connection {
     router: Router,
     phase: watch::Receiver<Phase>,
     counts: Counts,
+    idle: Duration,
 }
 
 impl Connection {
@@ -265,7 +268,7 @@ impl Connection {
                 .timer(TokioTimer::new())
                 // hyper counts the silence before a request's first byte as well; its default of 30 s would make us
                 // close connections that the API server believes in.
-                .header_read_timeout(IDLE)
+                .header_read_timeout(self.idle)
                 .serve_connection(TokioIo::new(stream), service)
         );
         let ended = tokio::select! {
@@ -285,7 +288,7 @@ impl Connection {
             http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
-                .keep_alive_interval(IDLE)
+                .keep_alive_interval(self.idle)
                 .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router))
         );
         let ended = tokio::select! {
