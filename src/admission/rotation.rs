@@ -34,7 +34,13 @@ pub async fn follow(files: Files, served: Arc<Served>, metrics: Arc<Metrics>, in
     let mut last_complaint = String::new();
     loop {
         changed(&mut watch, interval).await;
-        match refresh(&files, &served, SystemTime::now()) {
+        let mut outcome = refresh(&files, &served, SystemTime::now());
+        if outcome.is_err() {
+            // The files may have been swapped between the reading of one and of the other: that is no fault.
+            sleep(SETTLE).await;
+            outcome = refresh(&files, &served, SystemTime::now());
+        }
+        match outcome {
             Ok(changed) => {
                 last_complaint.clear();
                 if changed {

@@ -69,8 +69,9 @@ impl Caller {
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
         let connection = if is_http2 {
-            let (sender, task) =
-                http2::handshake(TokioExecutor::new(), io).await.map_err(io::Error::other)?;
+            let (sender, task) = http2::handshake(TokioExecutor::new(), io)
+                .await
+                .map_err(io::Error::other)?;
             tokio::spawn(task);
             Connection::Http2(sender)
         } else {

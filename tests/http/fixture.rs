@@ -74,10 +74,7 @@ impl Webhook {
             policies: Arc::default(),
             cluster: Cluster {
                 name: "test".to_owned(),
-                version: KubernetesVersion {
-                    major: 1,
-                    minor: 36,
-                },
+                version: KubernetesVersion { major: 1, minor: 36 },
             },
         };
         let router = http::router(Arc::new(admission), Arc::clone(&metrics), options.http);
@@ -86,7 +83,9 @@ impl Webhook {
             handshake_failures: metrics.handshake_failures.clone(),
         };
         let any_port = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(any_port, Some(tls), router, options.server, counts).await.unwrap();
+        let server = Server::bind(any_port, Some(tls), router, options.server, counts)
+            .await
+            .unwrap();
         let (shutdown, asked) = oneshot::channel();
         Self {
             address: server.address().unwrap(),
@@ -165,7 +164,10 @@ pub fn pod(annotations: Value, size: usize) -> Value {
 
 /// A pod that asks for the injection.
 pub fn asking(size: usize) -> Value {
-    pod(json!({ "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop" }), size)
+    pod(
+        json!({ "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop" }),
+        size,
+    )
 }
 
 /// A pod that is none of ours.
@@ -208,7 +210,14 @@ impl Process {
     pub async fn start(files: &Files, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_heapship"))
             .arg("webhook")
-            .args(["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--health-listen",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
             .arg("--tls-cert")
             .arg(&files.certificate)
             .arg("--tls-key")
@@ -221,7 +230,11 @@ impl Process {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (address, health) = loop {
-            let line = lines.next_line().await.unwrap().expect("it ended before it served");
+            let line = lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("it ended before it served");
             let event: Value = serde_json::from_str(&line).unwrap();
             if event["message"] == "serving" {
                 let address = |key: &str| event[key].as_str().unwrap().parse().unwrap();
