@@ -12,30 +12,30 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 /// The name that an API server would ask for.
-pub const SERVER_NAME: &str = "heapship.heapship-system.svc";
+pub(crate) const SERVER_NAME: &str = "heapship.heapship-system.svc";
 
 /// A CA.
-pub struct Authority {
+pub(crate) struct Authority {
     /// Its certificate, PEM.
-    pub pem: String,
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate and its key, PEM.
 #[derive(Clone)]
-pub struct Pair {
-    pub certificate: String,
-    pub key: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Pair {
-    pub fn der(&self) -> CertificateDer<'static> {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters
@@ -49,11 +49,11 @@ impl Authority {
     }
 
     /// A serving certificate that ends at the beginning of a year.
-    pub fn until(&self, year: i32) -> Pair {
+    pub(crate) fn until(&self, year: i32) -> Pair {
         self.sign(year, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    pub fn sign(&self, year: i32, purpose: ExtendedKeyUsagePurpose) -> Pair {
+    pub(crate) fn sign(&self, year: i32, purpose: ExtendedKeyUsagePurpose) -> Pair {
         let mut parameters = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
         parameters.not_before = date_time_ymd(2020, 1, 1);
         parameters.not_after = date_time_ymd(year, 1, 1);
@@ -66,7 +66,7 @@ impl Authority {
     }
 
     /// A client's side of TLS that trusts this CA only.
-    pub fn client(
+    pub(crate) fn client(
         &self,
         alpn: &[&str],
         versions: &[&'static SupportedProtocolVersion],
@@ -94,12 +94,12 @@ impl Authority {
     }
 
     /// As the API server speaks to a Service.
-    pub fn http1(&self) -> Arc<ClientConfig> {
+    pub(crate) fn http1(&self) -> Arc<ClientConfig> {
         self.client(&["http/1.1"], rustls::ALL_VERSIONS, None)
     }
 
     /// As load generators speak, and the API server to a loopback URL.
-    pub fn http2(&self) -> Arc<ClientConfig> {
+    pub(crate) fn http2(&self) -> Arc<ClientConfig> {
         self.client(&["h2"], rustls::ALL_VERSIONS, None)
     }
 }

@@ -21,10 +21,10 @@ use super::authority::SERVER_NAME;
 
 /// One connection.
 #[derive(Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     connection: Connection,
     /// What the server showed.
-    pub certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 #[derive(Clone)]
@@ -36,24 +36,27 @@ enum Connection {
 
 /// One answer.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    pub fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         self.headers.get(CONNECTION).is_some_and(|value| value == "close")
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
 /// A TLS connection without anything on it yet.
-pub async fn handshake(address: SocketAddr, tls: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn handshake(
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(SERVER_NAME).unwrap();
@@ -62,7 +65,7 @@ pub async fn handshake(address: SocketAddr, tls: Arc<ClientConfig>) -> io::Resul
 
 impl Caller {
     /// Connects; the protocol is what TLS agreed on.
-    pub async fn connect(address: SocketAddr, tls: Arc<ClientConfig>) -> io::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr, tls: Arc<ClientConfig>) -> io::Result<Self> {
         let stream = handshake(address, tls).await?;
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().unwrap()[0].clone().into_owned();
@@ -86,7 +89,7 @@ impl Caller {
     }
 
     /// Posts a review.
-    pub async fn review(&self, body: Bytes) -> hyper::Result<Reply> {
+    pub(crate) async fn review(&self, body: Bytes) -> hyper::Result<Reply> {
         let request = Request::post(self.uri("/mutate"))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
@@ -95,14 +98,14 @@ impl Caller {
     }
 
     /// An absolute URI for HTTP/2, a path for HTTP/1.1.
-    pub fn uri(&self, path: &str) -> String {
+    pub(crate) fn uri(&self, path: &str) -> String {
         match self.connection {
             Connection::Http1(_) => path.to_owned(),
             Connection::Http2(_) => format!("https://{SERVER_NAME}{path}"),
         }
     }
 
-    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> hyper::Result<Reply> {
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> hyper::Result<Reply> {
         let response: Response<Incoming> = match &self.connection {
             Connection::Http1(sender) => {
                 request.headers_mut().insert(HOST, SERVER_NAME.parse().unwrap());

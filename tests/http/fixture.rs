@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 use super::authority::{Authority, Pair};
 
 /// What a test wants otherwise than a cluster.
-pub struct Options {
-    pub namespaces: Arc<dyn Namespaces>,
-    pub http: http::Limits,
-    pub server: server::Limits,
+pub(crate) struct Options {
+    pub(crate) namespaces: Arc<dyn Namespaces>,
+    pub(crate) http: http::Limits,
+    pub(crate) server: server::Limits,
 }
 
 impl Default for Options {
@@ -40,26 +40,26 @@ impl Default for Options {
 }
 
 /// A webhook that serves until it is dropped or drained.
-pub struct Webhook {
-    pub address: SocketAddr,
-    pub authority: Authority,
-    pub files: Files,
-    pub served: Arc<Served>,
-    pub metrics: Arc<Metrics>,
+pub(crate) struct Webhook {
+    pub(crate) address: SocketAddr,
+    pub(crate) authority: Authority,
+    pub(crate) files: Files,
+    pub(crate) served: Arc<Served>,
+    pub(crate) metrics: Arc<Metrics>,
     shutdown: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     _directory: TempDir,
 }
 
 impl Webhook {
-    pub async fn start(options: Options) -> Self {
+    pub(crate) async fn start(options: Options) -> Self {
         let authority = Authority::new();
         let directory = TempDir::new().unwrap();
         let files = write(directory.path(), &authority.until(2100));
         Self::serve(options, authority, directory, files, None).await
     }
 
-    pub async fn serve(
+    pub(crate) async fn serve(
         options: Options,
         authority: Authority,
         directory: TempDir,
@@ -83,32 +83,32 @@ impl Webhook {
             handshake_failures: metrics.handshake_failures.clone(),
         };
         let any_port = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(any_port, Some(tls), router, options.server, counts)
+        let bound = Server::bind(any_port, Some(tls), router, options.server, counts)
             .await
             .unwrap();
         let (shutdown, asked) = oneshot::channel();
         Self {
-            address: server.address().unwrap(),
+            address: bound.address().unwrap(),
             authority,
             files,
             served,
             metrics,
             shutdown: Some(shutdown),
-            task: tokio::spawn(server.run(async { drop(asked.await) })),
+            task: tokio::spawn(bound.run(async { drop(asked.await) })),
             _directory: directory,
         }
     }
 
-    pub fn ask_to_end(&mut self) {
+    pub(crate) fn ask_to_end(&mut self) {
         self.shutdown.take().unwrap().send(()).unwrap();
     }
 
-    pub async fn ended(&mut self, within: Duration) -> bool {
+    pub(crate) async fn ended(&mut self, within: Duration) -> bool {
         tokio::time::timeout(within, &mut self.task).await.is_ok()
     }
 
     /// One sample of the metrics' text, 0 where it was never counted.
-    pub fn sample(&self, name_and_labels: &str) -> u64 {
+    pub(crate) fn sample(&self, name_and_labels: &str) -> u64 {
         sample(&self.metrics.encode().unwrap(), name_and_labels)
     }
 }
@@ -119,7 +119,7 @@ impl Drop for Webhook {
     }
 }
 
-pub fn sample(metrics: &str, name_and_labels: &str) -> u64 {
+pub(crate) fn sample(metrics: &str, name_and_labels: &str) -> u64 {
     metrics
         .lines()
         .find_map(|line| line.strip_prefix(name_and_labels)?.trim().parse().ok())
@@ -127,7 +127,7 @@ pub fn sample(metrics: &str, name_and_labels: &str) -> u64 {
 }
 
 /// The pair as two plain files.
-pub fn write(directory: &Path, pair: &Pair) -> Files {
+pub(crate) fn write(directory: &Path, pair: &Pair) -> Files {
     let files = Files {
         certificate: directory.join("tls.crt"),
         key: directory.join("tls.key"),
@@ -138,7 +138,7 @@ pub fn write(directory: &Path, pair: &Pair) -> Files {
 }
 
 /// A pod as the API server would send it, of about `size` bytes.
-pub fn pod(annotations: Value, size: usize) -> Value {
+pub(crate) fn pod(annotations: &Value, size: usize) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -163,20 +163,20 @@ pub fn pod(annotations: Value, size: usize) -> Value {
 }
 
 /// A pod that asks for the injection.
-pub fn asking(size: usize) -> Value {
+pub(crate) fn asking(size: usize) -> Value {
     pod(
-        json!({ "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop" }),
+        &json!({ "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop" }),
         size,
     )
 }
 
 /// A pod that is none of ours.
-pub fn other(size: usize) -> Value {
-    pod(json!({ "prometheus.io/scrape": "true" }), size)
+pub(crate) fn other(size: usize) -> Value {
+    pod(&json!({ "prometheus.io/scrape": "true" }), size)
 }
 
 /// The API server's question about a pod.
-pub fn review(uid: &str, pod: &Value) -> Bytes {
+pub(crate) fn review(uid: &str, pod: &Value) -> Bytes {
     serde_json::to_vec(&json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -200,14 +200,14 @@ pub fn review(uid: &str, pod: &Value) -> Bytes {
 }
 
 /// `heapship webhook` as a process; killed on drop.
-pub struct Process {
-    pub child: Child,
-    pub address: SocketAddr,
-    pub health: SocketAddr,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) health: SocketAddr,
 }
 
 impl Process {
-    pub async fn start(files: &Files, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(files: &Files, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_heapship"))
             .arg("webhook")
             .args([
@@ -250,7 +250,7 @@ impl Process {
         }
     }
 
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let id = i32::try_from(self.child.id().unwrap()).unwrap();
         let pid = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -258,7 +258,10 @@ impl Process {
 }
 
 /// Polls until there is a result; fails with `what` at the deadline.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(result) = condition().await {
