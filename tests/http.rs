@@ -5,6 +5,7 @@ pub(crate) mod caller;
 mod ending;
 pub(crate) mod fixture;
 mod limits;
+pub(crate) mod reviews;
 
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use self::caller::Caller;
-use self::fixture::{Options, Process, Webhook, asking, other, pod, review, write};
+use self::fixture::{Options, Process, Webhook, write};
+use self::reviews::{asking, other, pod, review};
 
 /// Reads an answer with kube's type. Two things of it differ from the API server's own: it wants a `status`, which
 /// counts only in denials, and holds the patch as a list of numbers where the API server takes base64.

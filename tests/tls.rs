@@ -13,7 +13,8 @@ use tokio::process::Command;
 
 use crate::http::authority::{Authority, Pair};
 use crate::http::caller::Caller;
-use crate::http::fixture::{Options, Webhook, other, review, until, write};
+use crate::http::fixture::{Options, Webhook, until, write};
+use crate::http::reviews::{other, review};
 
 /// Longer than any test: what is seen was seen by the watch.
 const NEVER: Duration = Duration::from_hours(1);

@@ -13,8 +13,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::authority::Authority;
 use super::caller::{Caller, handshake};
-use super::fixture::{Options, Process, Webhook, other, review, until, write};
+use super::fixture::{Options, Process, Webhook, until, write};
 use super::plain_get;
+use super::reviews::{other, review};
 
 /// Posts reviews one after the other until told to stop, connecting anew only when an answer asked for it.
 async fn keep_calling(

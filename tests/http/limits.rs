@@ -13,8 +13,9 @@ use heapship::inject::Namespace;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::caller::{Caller, handshake};
-use super::fixture::{Options, Webhook, asking, other, review, until};
+use super::fixture::{Options, Webhook, until};
 use super::response;
+use super::reviews::{asking, other, review};
 
 /// Holds every review until it is opened.
 #[derive(Default)]
