@@ -39,8 +39,8 @@ use self::target::Target;
 const ROUNDS: usize = 5;
 /// As many as an API server keeps busy, and below the 25 that it keeps at all.
 const CONNECTIONS: usize = 16;
-const CLOSED: Duration = Duration::from_millis(1000);
-const OPEN: Duration = Duration::from_millis(2000);
+const CLOSED: Duration = Duration::from_secs(1);
+const OPEN: Duration = Duration::from_secs(2);
 /// Requests a second of the open loop.
 const RATE: u32 = 1000;
 
