@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::inject::{Cluster, Context, Decision, Outcome, Severity, inject};
+use crate::inject::{Cluster, Context, Decision, Outcome, Skip, inject};
 use crate::settings::policy::Policies;
 
 use self::answer::{Answer, Subject, Verdict};
@@ -71,42 +71,25 @@ impl Admission {
             namespace: &namespace,
             policies: &self.policies,
             cluster: &self.cluster,
+            workload: None,
         };
         let subject = Subject::of(&namespace.name, &pod);
-        answer(uid, subject, inject(&pod, &context))
+        answer(uid, subject, &inject(&pod, &context))
     }
 }
 
-fn answer(uid: String, subject: Subject, outcome: Outcome) -> Answer {
-    let Outcome {
-        decision,
-        patch,
-        pod: _,
-        notes,
-    } = outcome;
-    let mut warnings = Vec::new();
-    let verdict = match decision {
+fn answer(uid: String, subject: Subject, outcome: &Outcome) -> Answer {
+    let verdict = match &outcome.decision {
         Decision::Injected => Verdict::Injected,
         Decision::NotAsked => Verdict::NotAsked,
-        Decision::Skipped(skip) => {
-            let verdict = Verdict::skipped(skip.label());
-            // Whoever wrote "false" knows, and would hear it with every pod.
-            if verdict != Verdict::Skipped("opted-out") {
-                warnings.push(format!("heapship leaves this pod alone: {skip}"));
-            }
-            verdict
-        }
+        // A fault of the core's own: to be alerted on like a panic.
+        Decision::Skipped(Skip::Internal(_)) => Verdict::InternalError,
+        Decision::Skipped(skip) => Verdict::Skipped(skip.label()),
     };
-    warnings.extend(
-        notes
-            .into_iter()
-            .filter(|note| note.severity == Severity::Warning)
-            .map(|note| format!("heapship: {}", note.text)),
-    );
     Answer::unchanged(uid, verdict)
         .about(subject)
-        .with_warnings(&warnings)
-        .with_patch(&patch)
+        .with_warnings(&outcome.warnings())
+        .with_patch(&outcome.patch)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub mod metrics;
 pub mod patch;
 #[cfg(feature = "webhook")]
 pub mod settings;
+#[cfg(feature = "webhook")]
+pub mod yaml;
 
 #[cfg(feature = "agent")]
 pub mod agent;

@@ -63,6 +63,15 @@ impl Place {
         Self(text)
     }
 
+    /// The container of this place and the name here; `None` for the document itself.
+    fn parent(&self) -> Option<(Self, String)> {
+        let (parent, last) = self.0.rsplit_once('/')?;
+        Some((
+            Self(parent.to_owned()),
+            last.replace("~1", "/").replace("~0", "~"),
+        ))
+    }
+
     /// What stands here.
     #[must_use]
     pub fn of<'v>(&self, document: &'v Value) -> Option<&'v Value> {
@@ -112,7 +121,10 @@ impl<'a> Draft<'a> {
             }
             None | Some(Value::Null) => {
                 let object = Value::Object(Map::from_iter([(name.to_owned(), value)]));
-                self.add(parent, object);
+                match parent.parent() {
+                    Some((grandparent, last)) => self.set(&grandparent, &last, object),
+                    None => self.fail(parent),
+                }
             }
             Some(_) => self.fail(parent),
         }
@@ -244,12 +256,8 @@ mod tests {
             "a/b",
             json!("x"),
         );
-        let (_, patched) = Draft::finish({
-            draft.set(&Place::root(), "metadata", json!({"annotations": {"a/b": "x"}}));
-            draft.broken = None;
-            draft
-        })
-        .unwrap();
+        let (_, patched) = draft.finish().unwrap();
+        assert_eq!(patched.pointer("/metadata/annotations/a~1b"), Some(&json!("x")));
         assert_eq!(patched.pointer("/spec/volumes/1/name"), Some(&json!("w")));
         assert_eq!(
             patched.pointer("/spec/containers/0/env/0/name"),

@@ -8,10 +8,14 @@ mod limits;
 pub(crate) mod reviews;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{Method, Request, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use heapship::admission::http;
 use heapship::admission::namespaces::{Known, Namespaces};
 use heapship::inject::Namespace;
 use http_body_util::Full;
@@ -220,7 +224,15 @@ async fn a_review_that_cannot_be_understood_is_admitted_with_a_warning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_reviews_at_once_are_all_answered() {
-    let webhook = Webhook::start(Options::default()).await;
+    // It is about answers, not about how fast an unoptimised build gives them.
+    let webhook = Webhook::start(Options {
+        http: http::Limits {
+            patience: Duration::from_secs(20),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
     let mut callers = Vec::new();
     for _ in 0..25 {
         callers.push(
@@ -333,6 +345,33 @@ async fn plain_get(address: std::net::SocketAddr, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_asks_comes_back_with_a_patch_that_applies() {
+    let webhook = Webhook::start(Options::default()).await;
+    for tls in [webhook.authority.http1(), webhook.authority.http2()] {
+        let caller = Caller::connect(webhook.address, tls).await.unwrap();
+        let pod = asking(8192);
+        let reply = caller.review(review("u", &pod)).await.unwrap();
+        assert!(
+            patched(&pod, &reply.body)
+                .to_string()
+                .contains("-XX:HeapDumpPath=/heapship/dumps")
+        );
+    }
+    let injected = "heapship_webhook_requests_total{decision=\"injected\",reason=\"\"}";
+    assert_eq!(webhook.sample(injected), 2);
+}
+
+/// What the API server makes of an answer.
+fn patched(pod: &Value, body: &[u8]) -> Value {
+    let patch = response(body).1.unwrap();
+    let operations = STANDARD.decode(patch.as_str().unwrap()).unwrap();
+    let patch: json_patch::Patch = serde_json::from_slice(&operations).unwrap();
+    let mut pod = pod.clone();
+    json_patch::patch(&mut pod, &patch).unwrap();
+    pod
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_gives_its_pods_their_defaults() {
     let shop = Namespace {
         name: "shop".to_owned(),
@@ -351,6 +390,11 @@ async fn a_namespace_gives_its_pods_their_defaults() {
     let caller = Caller::connect(webhook.address, webhook.authority.http1())
         .await
         .unwrap();
-    let reply = caller.review(review("u", &pod(&json!({}), 512))).await.unwrap();
-    assert!(response(&reply.body).0.response.unwrap().allowed);
+    let pod = pod(&json!({}), 512);
+    let reply = caller.review(review("u", &pod)).await.unwrap();
+    assert!(
+        patched(&pod, &reply.body)
+            .to_string()
+            .contains("-XX:HeapDumpPath=/heapship/dumps")
+    );
 }

@@ -95,7 +95,8 @@ pub(crate) fn serve(certificate: &str, key: &str) {
         policies: Arc::default(),
         cluster: Cluster {
             name: "bench".to_owned(),
-            version: KubernetesVersion { major: 1, minor: 36 },
+            version: KubernetesVersion::NEWEST,
+            own_namespace: None,
         },
     };
     let fixed = post(|body: Bytes| async move {

@@ -32,15 +32,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict for a reason code of [`crate::inject::Skip::label`]; the core's own faults count as failures.
-    #[must_use]
-    pub fn skipped(label: &'static str) -> Self {
-        match label {
-            "internal-error" => Self::InternalError,
-            label => Self::Skipped(label),
-        }
-    }
-
     /// The decision, as metrics and audit annotations name it. `failed` is the one to alert on: the pod was admitted
     /// without anybody having looked at it.
     #[must_use]

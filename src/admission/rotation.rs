@@ -32,8 +32,8 @@ pub async fn follow(files: Files, served: Arc<Served>, metrics: Arc<Metrics>, in
         )
         .ok();
     let mut last_complaint = String::new();
+    // Reading comes first: what changed between the start and the watch would otherwise wait for the timer.
     loop {
-        changed(&mut watch, interval).await;
         let mut outcome = refresh(&files, &served, SystemTime::now());
         if outcome.is_err() {
             // The files may have been swapped between the reading of one and of the other: that is no fault.
@@ -61,6 +61,7 @@ pub async fn follow(files: Files, served: Arc<Served>, metrics: Arc<Metrics>, in
                 }
             }
         }
+        changed(&mut watch, interval).await;
     }
 }
 

@@ -1,7 +1,9 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::inject::{KubernetesVersion, Namespace, Note};
+use crate::inject::{KubernetesVersion, Namespace};
 
 use super::namespaces::Known;
 use super::*;
@@ -21,7 +23,8 @@ fn admission(namespaces: impl Namespaces + 'static) -> Admission {
         policies: Arc::default(),
         cluster: Cluster {
             name: "test".to_owned(),
-            version: KubernetesVersion { major: 1, minor: 36 },
+            version: KubernetesVersion::NEWEST,
+            own_namespace: None,
         },
     }
 }
@@ -93,25 +96,48 @@ fn a_namespace_that_asks_has_its_pods_looked_at() {
 }
 
 #[test]
-fn warnings_reach_the_person_and_steps_are_kept_for_explain() {
-    let note = |severity, text: &str| Note {
-        severity,
-        code: "code",
-        text: text.to_owned(),
-    };
-    let outcome = Outcome {
-        decision: Decision::Injected,
-        patch: json_patch::Patch(Vec::new()),
-        pod: Value::Null,
-        notes: vec![note(Severity::Step, "a step"), note(Severity::Warning, "a typo")],
-    };
-    let answer = super::answer("u".to_owned(), Subject::default(), outcome);
-    assert_eq!(answer.warnings(), ["heapship: a typo"]);
+fn a_pod_that_is_asked_for_comes_back_injected_and_a_second_call_changes_nothing() {
+    let pod = json!({
+        "metadata": { "name": "app", "annotations": {
+            "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop",
+        } },
+        "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+    });
+    let admission = admission(Known::default());
+    let first = admission.admit(&body(&pod)).unwrap();
     assert_eq!(
-        (answer.verdict.decision(), answer.verdict.reason()),
-        ("injected", "")
+        (first.verdict, first.subject.owner.as_str()),
+        (Verdict::Injected, "Pod/app")
     );
-    assert_eq!(Verdict::skipped("internal-error").decision(), "failed");
+    let first = response(&first);
+    assert_eq!(first["patchType"], "JSONPatch");
+    let operations = STANDARD.decode(first["patch"].as_str().unwrap()).unwrap();
+    let mut patched = pod;
+    json_patch::patch(
+        &mut patched,
+        &serde_json::from_slice::<json_patch::Patch>(&operations).unwrap(),
+    )
+    .unwrap();
+
+    let second = response(&admission.admit(&body(&patched)).unwrap());
+    assert_eq!(second.get("patch"), None);
+    assert_eq!(second["auditAnnotations"], first["auditAnnotations"]);
+    assert_eq!(second.get("warnings"), first.get("warnings"));
+}
+
+#[test]
+fn a_skipped_pod_is_told_why() {
+    let pod = json!({
+        "metadata": { "name": "app", "annotations": { "heapship.io/inject": "true" } },
+        "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+    });
+    let answer = admission(Known::default()).admit(&body(&pod)).unwrap();
+    assert_eq!(answer.verdict, Verdict::Skipped("no-destination"));
+    assert!(
+        answer.warnings()[0].contains("no destination"),
+        "{:?}",
+        answer.warnings()
+    );
 }
 
 proptest! {

@@ -2,22 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use heapship::cli::webhook;
-
-#[derive(Parser)]
-#[command(name = "heapship", version)]
-struct Placeholder {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Webhook(webhook::Arguments),
-}
+use clap::Parser as _;
+use heapship::cli;
 
 fn main() -> ExitCode {
-    let Command::Webhook(arguments) = Placeholder::parse().command;
-    webhook::run(arguments).into()
+    cli::run(cli::Arguments::parse()).into()
 }

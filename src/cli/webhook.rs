@@ -62,8 +62,11 @@ pub struct Arguments {
     )]
     cluster_name: String,
     /// Version of the API server
-    #[arg(long, value_name = "1.N", default_value = "1.36", value_parser = kubernetes_version, env = "HEAPSHIP_KUBERNETES_VERSION")]
+    #[arg(long, value_name = "1.N", default_value_t = KubernetesVersion::NEWEST, value_parser = kubernetes_version, env = "HEAPSHIP_KUBERNETES_VERSION")]
     kubernetes_version: KubernetesVersion,
+    /// The webhook's own namespace, whose pods are never touched
+    #[arg(long, value_name = "NAME", env = "HEAPSHIP_NAMESPACE")]
+    namespace: Option<String>,
     /// Longest time to go on serving after SIGTERM; keep terminationGracePeriodSeconds 5 s above it
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = parse_duration, env = "HEAPSHIP_DRAIN")]
     drain: Duration,
@@ -96,7 +99,7 @@ pub fn run(arguments: Arguments) -> Exit {
 }
 
 fn end(exit: Exit, error: &anyhow::Error) -> Exit {
-    eprintln!("heapship webhook: {error:#}");
+    eprintln!("heapship: {error:#}");
     exit
 }
 
@@ -122,6 +125,7 @@ impl Prepared {
             policy_file,
             cluster_name,
             kubernetes_version,
+            namespace,
             drain,
             log_format: _,
             log: _,
@@ -149,6 +153,7 @@ impl Prepared {
                 cluster: Cluster {
                     name: cluster_name,
                     version: kubernetes_version,
+                    own_namespace: namespace,
                 },
             },
             limits: Limits {
@@ -224,15 +229,6 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kubernetes_version(text: &str) -> Result<KubernetesVersion, String> {
-    let parsed = text
-        .trim_start_matches('v')
-        .split_once('.')
-        .and_then(|(major, minor)| {
-            Some(KubernetesVersion {
-                major: major.parse().ok()?,
-                minor: minor.parse().ok()?,
-            })
-        });
-    parsed.ok_or_else(|| "a version like 1.36 is expected".to_owned())
+fn kubernetes_version(text: &str) -> Result<KubernetesVersion, &'static str> {
+    KubernetesVersion::parse(text).ok_or("not a version like 1.36")
 }

@@ -284,6 +284,36 @@ impl Key {
     }
 }
 
+/// `docs/annotations.md`.
+#[must_use]
+pub fn page() -> String {
+    let row = |key: Key| {
+        let Description {
+            name,
+            field,
+            allowed,
+            default,
+            meaning,
+        } = key.description();
+        let default = if default.starts_with("from") || default == "unset" {
+            default.to_owned()
+        } else {
+            format!("`{default}`")
+        };
+        let field = if key == Key::Inject { "mode" } else { field };
+        format!("| `{name}` | `{field}` | {allowed} | {default} | {meaning} |\n")
+    };
+    format!(
+        "# Annotations\n\n\
+         Prefix `heapship.io/`. On a pod (or a pod template) they hold for it; on a namespace they are defaults for its pods. \
+         In a `HeapDumpPolicy` the same settings stand under `spec.settings`, below every annotation. An empty value counts \
+         as unset. A value that is not allowed never breaks a pod: the pod is left alone and the reason is reported. This \
+         page is generated: `make bless` writes it anew.\n\n\
+         | annotation | in a policy | values | default | meaning |\n|---|---|---|---|---|\n{}",
+        Key::ALL.into_iter().map(row).collect::<String>()
+    )
+}
+
 /// What a value's text means. One parser per setting; used for annotations and policies alike.
 pub trait Value: Sized {
     /// Parses trimmed, non-empty text. The error is what exactly was wrong, or empty.

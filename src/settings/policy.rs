@@ -170,8 +170,17 @@ impl Policies {
     /// When any of them is not a policy, names an unknown setting or holds a value that no setting takes: a policy is
     /// refused whole, since half a policy is nobody's wish.
     pub fn from_yaml(text: &str) -> Result<Self, Error> {
-        let documents: Vec<Option<Document>> =
-            serde_saphyr::from_multiple(text).map_err(|error| Error::Yaml(error.to_string()))?;
+        // The kind first: what is wrong with the fields of something else is of no interest.
+        let kinds: Vec<Option<Kind>> = documents(text)?;
+        for (index, Kind { kind }) in kinds.into_iter().flatten().enumerate() {
+            if kind != "HeapDumpPolicy" {
+                return Err(Error::Kind {
+                    index: index + 1,
+                    kind,
+                });
+            }
+        }
+        let documents: Vec<Option<Document>> = documents(text)?;
         let mut policies = Vec::new();
         for (index, document) in documents.into_iter().flatten().enumerate() {
             policies.push(document.into_policy(index + 1)?);
@@ -261,11 +270,21 @@ impl Selector {
     }
 }
 
+/// The documents of a stream; errors name line and column and stay on one line.
+fn documents<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>, Error> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| Error::Yaml(error.to_string()))
+}
+
+#[derive(Debug, Deserialize)]
+struct Kind {
+    #[serde(default)]
+    kind: String,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
-    #[serde(default)]
-    kind: String,
     #[serde(default)]
     metadata: Metadata,
     #[serde(default)]
@@ -308,13 +327,9 @@ struct LimitsSpec {
 impl Document {
     fn into_policy(self, index: usize) -> Result<Policy, Error> {
         let Self {
-            kind,
             metadata: Metadata { name },
             spec,
         } = self;
-        if kind != "HeapDumpPolicy" {
-            return Err(Error::Kind { index, kind });
-        }
         if name.is_empty() {
             return Err(Error::Name { index });
         }

@@ -56,7 +56,7 @@ struct Search<'a> {
     warnings: Vec<(&'static str, String)>,
 }
 
-impl<'a> Search<'a> {
+impl Search<'_> {
     fn warn_of_unknown_keys(&mut self) {
         for (annotations, whose) in [
             (self.layers.pod, "the pod"),
@@ -141,7 +141,7 @@ impl<'a> Search<'a> {
             pre_stop: self.free(Key::PreStop).unwrap_or(PreStop::Off),
             pre_stop_order: self.free(Key::PreStopOrder).unwrap_or(PreStopOrder::Auto),
             pre_stop_delay: pre_stop_delay.unwrap_or(Duration::ZERO),
-            termination_grace_period: grace.map_or(Duration::from_secs(600), |GracePeriod(grace)| grace),
+            termination_grace_period: grace.map_or(Duration::from_mins(10), |GracePeriod(grace)| grace),
             upload_grace: upload_grace.unwrap_or(None),
             agent: self.free(Key::Agent).is_none_or(|Switch(on)| on),
             image_options: self.free(Key::ImageOptions).is_none_or(|Auto(on)| on),

@@ -73,7 +73,8 @@ impl Webhook {
             policies: Arc::default(),
             cluster: Cluster {
                 name: "test".to_owned(),
-                version: KubernetesVersion { major: 1, minor: 36 },
+                version: KubernetesVersion::NEWEST,
+                own_namespace: None,
             },
         };
         let router = http::router(Arc::new(admission), Arc::clone(&metrics), options.http);
