@@ -281,15 +281,15 @@ fn patched(
         context,
         targets: containers::choose(pod, &settings.containers)?,
         replaced: Replaced::of(pod),
-        notes: std::mem::take(notes),
+        notes: notes.clone(),
         qos: resources::qos(pod),
     };
-    let result = run(&mut plan);
+    // A pod that is left alone after all has had no steps: what was said on the way is dropped with the draft.
+    run(&mut plan)?;
     let Plan {
         draft, notes: said, ..
     } = plan;
     *notes = said;
-    result?;
     draft.finish().map_err(|error| Skip::Internal(error.to_string()))
 }
 

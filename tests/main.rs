@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
+mod cli;
 mod docs;
 mod hprof;
-mod support;
-mod cli;
+mod http;
 mod inject;
 mod schema;
-mod http;
+mod support;
 mod tls;

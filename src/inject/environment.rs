@@ -183,15 +183,15 @@ fn write(
                 .container(container)
                 .options
                 .insert(variable.to_owned(), note(None));
-            let said = if users.is_empty() {
-                "an empty value"
+            let end = if behind.is_empty() {
+                String::new()
             } else {
-                "the value that was there"
+                format!(", and {behind} behind it")
             };
-            plan.step(
-                "options-added",
-                format!("container {container}: {variable} gets {front} {behind}, around {said}"),
+            let said = format!(
+                "container {container}: {variable} gets {front} in front of the value that was there{end}"
             );
+            plan.step("options-added", said);
         }
         None if !environment.may_come_from_sources(variable) => {
             plan.append(&list, &label, json!({"name": variable, "value": front}));

@@ -127,12 +127,12 @@ impl Search<'_> {
                 .get(&Key::Destination)
                 .and_then(|text| Destination::parse(text))?;
             (!policy.limits.other_buckets && !wanted.same_bucket(&ours))
-                .then(|| format!("within {ours}'s bucket"))
+                .then(|| format!("only the bucket of {ours}"))
         });
         let key_template = self.value(Key::KeyTemplate, |wanted: &KeyTemplate, policy| {
             let fixed =
                 policy.settings.contains_key(&Key::Destination) && !policy.limits.keys_without_namespace;
-            (fixed && !wanted.uses("namespace")).then(|| "a template with {namespace}".to_owned())
+            (fixed && !wanted.uses("namespace")).then(|| "only templates with {namespace}".to_owned())
         });
         // Built-in defaults stand here and in `Key::description`, whose text a test compares with them.
         Settings {
