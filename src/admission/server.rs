@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -284,12 +284,19 @@ impl Connection {
     }
 
     async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: S, peer: SocketAddr) {
+        let router = TowerToHyperService::new(self.router);
+        let last_request = Arc::new(Mutex::new(Instant::now()));
+        let seen = Arc::clone(&last_request);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            router.call(request)
+        });
         let mut connection = pin!(
             http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
                 .keep_alive_interval(self.idle)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router))
+                .serve_connection(TokioIo::new(stream), service)
         );
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -297,10 +304,25 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            // hyper has no such limit for HTTP/2, and one that never sends its preface would stay for ever.
+            () = silent_for(self.idle, last_request) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(LAST_ANSWERS, connection).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, %peer, "a connection broke");
         }
+    }
+}
+
+async fn silent_for(idle: Duration, last_request: Arc<Mutex<Instant>>) {
+    loop {
+        let last = *last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= idle {
+            return;
+        }
+        sleep_until(last + idle).await;
     }
 }
 

@@ -88,6 +88,10 @@ pub struct Arguments {
 #[must_use]
 pub fn run(arguments: Arguments) -> Exit {
     logging::init(arguments.log_format, &arguments.log);
+    // One line like every other: whoever alerts on logs should not have to piece a panic together.
+    std::panic::set_hook(Box::new(
+        |panic| tracing::error!(%panic, "a bug: please report it"),
+    ));
     let prepared = match Prepared::read(arguments) {
         Ok(prepared) => prepared,
         Err(error) => return end(Exit::Usage, &error),
