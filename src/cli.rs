@@ -14,6 +14,7 @@ pub mod inject;
 pub mod objects;
 pub mod surroundings;
 pub mod uninject;
+pub mod webhook;
 pub mod words;
 
 /// Catches the heap dump of a JVM that dies in Kubernetes and ships it to object storage
@@ -30,6 +31,7 @@ enum Command {
     Explain(explain::Arguments),
     Inject(inject::Arguments),
     Uninject(uninject::Arguments),
+    Webhook(webhook::Arguments),
 }
 
 /// Where a command reads and writes, so that tests own all three.
@@ -80,6 +82,7 @@ fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Sto
         Command::Explain(arguments) => explain::run(arguments, console),
         Command::Inject(arguments) => inject::run(arguments, console),
         Command::Uninject(arguments) => uninject::run(arguments, console),
+        Command::Webhook(arguments) => Ok(webhook::run(arguments)),
     }?;
     console.stdout.flush()?;
     Ok(exit)

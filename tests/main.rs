@@ -5,6 +5,8 @@
 mod cli;
 mod docs;
 mod hprof;
+mod http;
 mod inject;
 mod schema;
 mod support;
+mod tls;
