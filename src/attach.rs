@@ -78,7 +78,9 @@ pub enum Error {
         pid: u32,
     },
     /// The JVM cannot make its socket.
-    #[error("the JVM {pid} cannot make its attach socket: /tmp is not writable for uid {uid}; mount an emptyDir at /tmp")]
+    #[error(
+        "the JVM {pid} cannot make its attach socket: /tmp is not writable for uid {uid}; mount an emptyDir at /tmp"
+    )]
     TmpNotWritable {
         /// The JVM.
         pid: u32,
@@ -101,7 +103,9 @@ pub enum Error {
         pid: u32,
     },
     /// The file that tells the JVM to listen could not be made.
-    #[error("cannot create {path}, which tells the JVM to listen, as uid {uid}; start it with -XX:+StartAttachListener")]
+    #[error(
+        "cannot create {path}, which tells the JVM to listen, as uid {uid}; start it with -XX:+StartAttachListener"
+    )]
     Trigger {
         /// Where it was tried last.
         path: PathBuf,
@@ -131,7 +135,9 @@ pub enum Error {
         waited: Duration,
     },
     /// Somebody else put a file where the JVM's socket belongs.
-    #[error("{path} is not the socket of the JVM: it belongs to uid {owner}; do not share /tmp with other users")]
+    #[error(
+        "{path} is not the socket of the JVM: it belongs to uid {owner}; do not share /tmp with other users"
+    )]
     ForeignSocket {
         /// The file.
         path: PathBuf,

@@ -42,7 +42,10 @@ impl Counters {
             return Err(Error::Magic);
         }
         let byte = |offset: usize| bytes.get(offset).copied().ok_or(Error::Magic);
-        let reader = Reader { bytes, little: byte(4)? == 1 };
+        let reader = Reader {
+            bytes,
+            little: byte(4)? == 1,
+        };
         match byte(5)? {
             2 => {}
             version => return Err(Error::Version(version)),
@@ -62,7 +65,9 @@ impl Counters {
             if let Some((name, counter)) = reader.entry(start) {
                 counters.insert(name, counter);
             }
-            let Some(next) = start.checked_add(length) else { break };
+            let Some(next) = start.checked_add(length) else {
+                break;
+            };
             start = next;
         }
         Ok(Self(counters))
@@ -95,7 +100,8 @@ impl Counters {
     /// Main class or jar, then the program's arguments.
     #[must_use]
     pub fn java_command(&self) -> Option<&str> {
-        self.text("sun.rt.javaCommand").filter(|command| !command.is_empty())
+        self.text("sun.rt.javaCommand")
+            .filter(|command| !command.is_empty())
     }
 
     /// The JVM's options from all sources, in order of precedence.
@@ -145,7 +151,11 @@ impl Reader<'_> {
 
     fn size(&self, offset: usize) -> Option<usize> {
         let array = self.array(offset)?;
-        let value = if self.little { i32::from_le_bytes(array) } else { i32::from_be_bytes(array) };
+        let value = if self.little {
+            i32::from_le_bytes(array)
+        } else {
+            i32::from_be_bytes(array)
+        };
         usize::try_from(value).ok()
     }
 
@@ -158,7 +168,11 @@ impl Reader<'_> {
         let counter = match (kind, vector) {
             (b'J', 0) => {
                 let array = self.array(data_at)?;
-                Counter::Number(if self.little { i64::from_le_bytes(array) } else { i64::from_be_bytes(array) })
+                Counter::Number(if self.little {
+                    i64::from_le_bytes(array)
+                } else {
+                    i64::from_be_bytes(array)
+                })
             }
             (b'B', 1..) => {
                 let text = self.bytes.get(data_at..data_at.checked_add(vector)?)?;
@@ -185,7 +199,11 @@ mod tests {
     fn file(little: bool, entries: &[(&str, Counter)]) -> Vec<u8> {
         let int = |value: usize| {
             let value = i32::try_from(value).unwrap();
-            if little { value.to_le_bytes() } else { value.to_be_bytes() }
+            if little {
+                value.to_le_bytes()
+            } else {
+                value.to_be_bytes()
+            }
         };
         let mut bytes = MAGIC.to_vec();
         bytes.extend([u8::from(little), 2, 0, 1]);
@@ -235,7 +253,10 @@ mod tests {
             assert_eq!(counters.java_command(), Some("Idle 5"));
             assert_eq!(counters.major(), Some(17));
             assert_eq!(counters.heap_used(), Some(Bytes(1234)));
-            assert_eq!(counters.number("sun.gc.generation.1.space.0.capacity"), Some(99_999));
+            assert_eq!(
+                counters.number("sun.gc.generation.1.space.0.capacity"),
+                Some(99_999)
+            );
             assert_eq!(counters.text("sun.gc.generation.1.space.0.capacity"), None);
         }
     }
@@ -243,7 +264,10 @@ mod tests {
     #[test]
     fn a_disabled_attach_mechanism_shows() {
         let entries = [("sun.rt.jvmCapabilities", Counter::Text("0000000".into()))];
-        assert_eq!(Counters::parse(&file(true, &entries)).unwrap().attach_allowed(), Some(false));
+        assert_eq!(
+            Counters::parse(&file(true, &entries)).unwrap().attach_allowed(),
+            Some(false)
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::io::{self, Read as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Error;
 use super::launch::{self, Launch};
 use super::process::{self, Machine, Maps, Status};
-use super::Error;
 use crate::hsperfdata::{self, Counters};
 
 /// A HotSpot JVM that this process may look into.
@@ -30,7 +30,9 @@ impl Jvm {
         let begun = Instant::now();
         loop {
             match Self::examine(pid) {
-                Err(Error::NotAJvm { .. }) if process::is_launcher(pid) && begun.elapsed() < LAUNCH_PATIENCE => {
+                Err(Error::NotAJvm { .. })
+                    if process::is_launcher(pid) && begun.elapsed() < LAUNCH_PATIENCE =>
+                {
                     thread::sleep(LOOK_EVERY);
                 }
                 found => return found,
@@ -41,7 +43,9 @@ impl Jvm {
     /// All JVMs that this user may look into, by PID; in the place of an OpenJ9 JVM the reason why it cannot be served.
     pub fn all() -> io::Result<Vec<Result<Self, Error>>> {
         let found = process::all()?.into_iter().map(Self::examine);
-        Ok(found.filter(|jvm| matches!(jvm, Ok(_) | Err(Error::OpenJ9 { .. }))).collect())
+        Ok(found
+            .filter(|jvm| matches!(jvm, Ok(_) | Err(Error::OpenJ9 { .. })))
+            .collect())
     }
 
     fn examine(pid: u32) -> Result<Self, Error> {
@@ -52,7 +56,11 @@ impl Jvm {
         }
         let uid = rustix::process::geteuid().as_raw();
         if uid != status.uid && uid != 0 {
-            return Err(Error::OtherUser { pid, owner: status.uid, uid });
+            return Err(Error::OtherUser {
+                pid,
+                owner: status.uid,
+                uid,
+            });
         }
         let maps = Maps::read(pid).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::NoSuchProcess { pid },
@@ -61,25 +69,44 @@ impl Jvm {
         match maps.machine {
             Machine::HotSpot => {}
             Machine::OpenJ9 => return Err(Error::OpenJ9 { pid }),
-            Machine::None => return Err(Error::NotAJvm { pid, name: status.name }),
+            Machine::None => {
+                return Err(Error::NotAJvm {
+                    pid,
+                    name: status.name,
+                });
+            }
         }
         let started = process::start_time(pid).map_err(gone)?;
-        Ok(Self { pid, counters: counters(pid, &maps), status, started })
+        Ok(Self {
+            pid,
+            counters: counters(pid, &maps),
+            status,
+            started,
+        })
     }
 
     /// Whether it was told not to let anyone attach, as far as that can be seen from outside.
     pub(super) fn attach_is_disabled(&self) -> bool {
         // Looked at again: a JVM that was found in its first moments publishes nothing yet.
-        let counters = Maps::read(self.pid).ok().and_then(|maps| counters(self.pid, &maps));
+        let counters = Maps::read(self.pid)
+            .ok()
+            .and_then(|maps| counters(self.pid, &maps));
         if let Some(allowed) = counters.as_ref().and_then(Counters::attach_allowed) {
             return !allowed;
         }
         let variables = process::strings(self.pid, "environ").unwrap_or_default();
         let variable = |name: &str| -> Vec<String> {
             let text = variables.iter().find_map(|entry| {
-                entry.to_string_lossy().split_once('=').filter(|(n, _)| *n == name).map(|(_, v)| v.to_owned())
+                entry
+                    .to_string_lossy()
+                    .split_once('=')
+                    .filter(|(n, _)| *n == name)
+                    .map(|(_, v)| v.to_owned())
             });
-            text.unwrap_or_default().split_whitespace().map(|word| word.replace(['"', '\''], "")).collect()
+            text.unwrap_or_default()
+                .split_whitespace()
+                .map(|word| word.replace(['"', '\''], ""))
+                .collect()
         };
         let sources = [
             variable("JAVA_TOOL_OPTIONS"),
@@ -107,8 +134,15 @@ impl Jvm {
             // An embedded JVM: the words are the embedding program's own.
             return (self.status.name.clone(), String::new());
         }
-        let Launch { options: _, main, arguments } = self.launch();
-        (main.unwrap_or_else(|| self.status.name.clone()), arguments.join(" "))
+        let Launch {
+            options: _,
+            main,
+            arguments,
+        } = self.launch();
+        (
+            main.unwrap_or_else(|| self.status.name.clone()),
+            arguments.join(" "),
+        )
     }
 
     /// Options of the JVM from all sources, as far as they can be seen.

@@ -36,34 +36,63 @@ impl Jvm {
     ) -> Result<Dump, Error> {
         let begun = Instant::now();
         let level = gzip_level.map(|level| level.to_string()).unwrap_or_default();
-        let arguments = [path.as_os_str().as_bytes(), objects.option().as_bytes(), level.as_bytes()];
+        let arguments = [
+            path.as_os_str().as_bytes(),
+            objects.option().as_bytes(),
+            level.as_bytes(),
+        ];
         let reply = self.execute("dumpheap", arguments, deadline)?;
         if reply.says_dumped() {
             // The shipping agent may have claimed the file by now: it need not be there any more.
-            let size = fs::metadata(process::seen_by(self.pid, path)).ok().map(|file| Bytes(file.len()));
-            return Ok(Dump { size: size.or_else(|| reply.dump_size()), took: begun.elapsed() });
+            let size = fs::metadata(process::seen_by(self.pid, path))
+                .ok()
+                .map(|file| Bytes(file.len()));
+            return Ok(Dump {
+                size: size.or_else(|| reply.dump_size()),
+                took: begun.elapsed(),
+            });
         }
         if reply.code != 0 {
             return Err(self.refused(&reply));
         }
-        let text = if self.is_running() { reply.complaint() } else { "it ended in the middle" };
-        Err(Error::NotDumped { pid: self.pid, path: path.to_owned(), text: text.to_owned() })
+        let text = if self.is_running() {
+            reply.complaint()
+        } else {
+            "it ended in the middle"
+        };
+        Err(Error::NotDumped {
+            pid: self.pid,
+            path: path.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
     /// Counts objects by class, biggest first, as the JVM prints it.
     pub fn histogram(&self, objects: Objects) -> Result<String, Error> {
         let reply = self.execute("inspectheap", [objects.option().as_bytes(), b"", b""], None)?;
-        if reply.code == 0 { Ok(reply.text) } else { Err(self.refused(&reply)) }
+        if reply.code == 0 {
+            Ok(reply.text)
+        } else {
+            Err(self.refused(&reply))
+        }
     }
 
     /// Runs a diagnostic command, such as `GC.heap_info`.
     pub fn diagnose(&self, line: &str, deadline: Option<Instant>) -> Result<String, Error> {
         let reply = self.execute("jcmd", [line.as_bytes(), b"", b""], deadline)?;
-        if reply.code == 0 { Ok(reply.text) } else { Err(self.refused(&reply)) }
+        if reply.code == 0 {
+            Ok(reply.text)
+        } else {
+            Err(self.refused(&reply))
+        }
     }
 
     fn refused(&self, reply: &Reply) -> Error {
-        Error::Refused { pid: self.pid, code: reply.code, text: reply.complaint().to_owned() }
+        Error::Refused {
+            pid: self.pid,
+            code: reply.code,
+            text: reply.complaint().to_owned(),
+        }
     }
 
     fn execute(
@@ -72,18 +101,23 @@ impl Jvm {
         arguments: [&[u8]; 3],
         deadline: Option<Instant>,
     ) -> Result<Reply, Error> {
-        let request = reply::request(command, arguments).map_err(|unfit| Error::TooLong { length: unfit.length })?;
+        let request =
+            reply::request(command, arguments).map_err(|unfit| Error::TooLong { length: unfit.length })?;
         let begun = Instant::now();
         let mut stream = match self.open_socket(deadline)? {
             Some(stream) => stream,
             None => self.start_listener(deadline)?,
         };
         let broken = |source: io::Error| match source.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Error::TimedOut { pid: self.pid, waited: begun.elapsed() }
-            }
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::TimedOut {
+                pid: self.pid,
+                waited: begun.elapsed(),
+            },
             _ if !self.is_running() => Error::Ended { pid: self.pid },
-            _ => Error::Broken { pid: self.pid, source },
+            _ => Error::Broken {
+                pid: self.pid,
+                source,
+            },
         };
         stream.set_write_timeout(time_left(deadline)).map_err(broken)?;
         // A JVM that does not like who asks hangs up before it has read: the empty reply then says more than EPIPE.
@@ -101,14 +135,21 @@ impl Jvm {
                 Err(error) => return Err(broken(error)),
             }
             if bytes.len() > LARGEST_REPLY {
-                return Err(broken(io::Error::new(io::ErrorKind::InvalidData, "the reply has no end")));
+                return Err(broken(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the reply has no end",
+                )));
             }
         }
         if bytes.is_empty() {
             let Status { uid, gid, .. } = self.status;
             return Err(match sent {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => broken(error),
-                _ if self.is_running() => Error::HungUp { pid: self.pid, uid, gid },
+                _ if self.is_running() => Error::HungUp {
+                    pid: self.pid,
+                    uid,
+                    gid,
+                },
                 _ => Error::Ended { pid: self.pid },
             });
         }
@@ -123,22 +164,40 @@ impl Jvm {
         let folder = process::seen_by(self.pid, Path::new("/tmp"));
         let name = format!(".java_pid{}", self.status.own_pid);
         let path = folder.join(&name);
-        let failed = |source: io::Error| Error::Connect { path: path.clone(), source };
+        let failed = |source: io::Error| Error::Connect {
+            path: path.clone(),
+            source,
+        };
         let socket = match fs::symlink_metadata(&path) {
             Ok(socket) => socket,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
         if !socket.file_type().is_socket() || socket.uid() != self.status.uid {
-            return Err(Error::ForeignSocket { path, owner: socket.uid() });
+            return Err(Error::ForeignSocket {
+                path,
+                owner: socket.uid(),
+            });
         }
 
         // An address holds 107 bytes, and a path through /proc/PID/root may be longer.
-        let handle = rustix::fs::open(&folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| failed(errno.into()))?;
-        let short = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&handle));
+        let handle = rustix::fs::open(
+            &folder,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| failed(errno.into()))?;
+        let short = format!(
+            "/proc/self/fd/{}/{name}",
+            std::os::fd::AsRawFd::as_raw_fd(&handle)
+        );
         let open = || -> Result<UnixStream, Errno> {
-            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            let socket = socket_with(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )?;
             // Blocks when five others wait already, for as long as a send may.
             set_socket_timeout(&socket, Timeout::Send, time_left(deadline))?;
             connect(&socket, &SocketAddrUnix::new(short.as_str())?)?;
@@ -162,7 +221,10 @@ impl Jvm {
         }
         let tmp = process::seen_by(self.pid, Path::new("/tmp"));
         if rustix::fs::access(&tmp, Access::WRITE_OK).is_err() {
-            return Err(Error::TmpNotWritable { pid: self.pid, uid: self.status.uid });
+            return Err(Error::TmpNotWritable {
+                pid: self.pid,
+                uid: self.status.uid,
+            });
         }
 
         let _trigger = Trigger::create(self)?;
@@ -179,7 +241,10 @@ impl Jvm {
                 return Err(Error::Ended { pid: self.pid });
             }
             if waited > SOCKET_PATIENCE || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::NoSocket { pid: self.pid, waited });
+                return Err(Error::NoSocket {
+                    pid: self.pid,
+                    waited,
+                });
             }
             // The JDK's own client does the same: a signal that met another one is lost.
             if waited > SOCKET_PATIENCE / 2 && !reminded && self.catches_quit()? {
@@ -189,7 +254,10 @@ impl Jvm {
         }
     }
 
-    fn wait_until_it_listens_to_signals(&self, deadline: Option<Instant>) -> Result<Option<UnixStream>, Error> {
+    fn wait_until_it_listens_to_signals(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<UnixStream>, Error> {
         let begun = Instant::now();
         while !self.catches_quit()? {
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -225,14 +293,21 @@ enum Target {
 impl Target {
     fn hold(jvm: &Jvm) -> Result<Self, Error> {
         let ended = || Error::Ended { pid: jvm.pid };
-        let pid = i32::try_from(jvm.pid).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
+        let pid = i32::try_from(jvm.pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(ended)?;
         let target = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => Self::Handle(jvm.pid, handle),
             Err(Errno::SRCH) => return Err(ended()),
             Err(_) => Self::Number(jvm.pid, pid),
         };
         // Held first, compared then: from here on it is the one that was examined.
-        if jvm.is_running() { Ok(target) } else { Err(ended()) }
+        if jvm.is_running() {
+            Ok(target)
+        } else {
+            Err(ended())
+        }
     }
 
     fn quit(&self) -> Result<(), Error> {
@@ -242,7 +317,10 @@ impl Target {
         };
         sent.map_err(|errno| match errno {
             Errno::SRCH => Error::Ended { pid },
-            errno => Error::Signal { pid, source: errno.into() },
+            errno => Error::Signal {
+                pid,
+                source: errno.into(),
+            },
         })
     }
 }

@@ -17,7 +17,10 @@ impl Launch {
     /// Reads the entries of `/proc/PID/cmdline`, the executable first.
     #[must_use]
     pub fn parse(command_line: &[OsString]) -> Self {
-        let mut words = command_line.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
+        let mut words = command_line
+            .iter()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned());
         let mut launch = Self::default();
         while let Some(word) = words.next() {
             if matches!(word.as_str(), "-jar" | "-m" | "--module") {

@@ -30,7 +30,9 @@ impl Status {
     #[must_use]
     pub fn parse(pid: u32, text: &str) -> Option<Self> {
         let field = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
         };
         let effective = |name: &str| field(name)?.split_whitespace().nth(1)?.parse().ok();
         let caught = u64::from_str_radix(field("SigCgt")?, 16).ok()?;
@@ -40,7 +42,9 @@ impl Status {
             uid: effective("Uid")?,
             gid: effective("Gid")?,
             // Kernels before 4.1 do not have the line; there only one namespace can be served.
-            own_pid: field("NStgid").and_then(|ids| ids.split_whitespace().last()?.parse().ok()).unwrap_or(pid),
+            own_pid: field("NStgid")
+                .and_then(|ids| ids.split_whitespace().last()?.parse().ok())
+                .unwrap_or(pid),
             catches_quit: caught & SIGQUIT_BIT != 0,
             resident: field("VmRSS").and_then(|size| {
                 let kib: u64 = size.strip_suffix("kB")?.trim().parse().ok()?;
@@ -91,9 +95,13 @@ impl Maps {
     pub fn parse(text: &str) -> Self {
         let mut maps = Self::default();
         for line in text.lines() {
-            let Some(path) = line.find('/').and_then(|start| line.get(start..)) else { continue };
+            let Some(path) = line.find('/').and_then(|start| line.get(start..)) else {
+                continue;
+            };
             let present = path.strip_suffix(DELETED).unwrap_or(path);
-            let Some((folder, file)) = present.rsplit_once('/') else { continue };
+            let Some((folder, file)) = present.rsplit_once('/') else {
+                continue;
+            };
             // OpenJ9 has a libjvm.so as well, which only hands over to this one.
             if file.starts_with("libj9vm") && file.ends_with(".so") {
                 maps.machine = Machine::OpenJ9;
@@ -132,7 +140,10 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
 pub fn strings(pid: u32, file: &str) -> io::Result<Vec<OsString>> {
     let bytes = fs::read(path(pid, file))?;
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    Ok(bytes.split(|byte| *byte == 0).map(|entry| OsString::from_vec(entry.to_vec())).collect())
+    Ok(bytes
+        .split(|byte| *byte == 0)
+        .map(|entry| OsString::from_vec(entry.to_vec()))
+        .collect())
 }
 
 /// Whether its executable is the `java` launcher, which loads the JVM a moment after it has started.
@@ -156,7 +167,11 @@ pub fn seen_by(pid: u32, inside: &Path) -> PathBuf {
     let relative = inside.strip_prefix("/").unwrap_or(inside);
     let root = path(pid, "root");
     // Entering needs the same rights as tracing it. Where those are missing it can only be a neighbour in one container.
-    if fs::metadata(root.join(".")).is_ok() { root.join(relative) } else { inside.to_owned() }
+    if fs::metadata(root.join(".")).is_ok() {
+        root.join(relative)
+    } else {
+        inside.to_owned()
+    }
 }
 
 /// `/proc/PID/file`.
@@ -184,7 +199,10 @@ mod tests {
         let status = Status::parse(20604, STATUS).unwrap();
         assert_eq!((status.uid, status.gid, status.own_pid), (1001, 1002, 1));
         assert!(status.catches_quit && !status.has_ended());
-        assert_eq!((status.name.as_str(), status.resident), ("java", Some(81212 << 10)));
+        assert_eq!(
+            (status.name.as_str(), status.resident),
+            ("java", Some(81212 << 10))
+        );
     }
 
     #[test]
@@ -195,7 +213,12 @@ mod tests {
 
     #[test]
     fn an_old_kernel_knows_one_namespace_only() {
-        assert_eq!(Status::parse(7, &STATUS.replace("NStgid:\t20604\t1\n", "")).unwrap().own_pid, 7);
+        assert_eq!(
+            Status::parse(7, &STATUS.replace("NStgid:\t20604\t1\n", ""))
+                .unwrap()
+                .own_pid,
+            7
+        );
     }
 
     #[test]
@@ -204,18 +227,33 @@ mod tests {
         let hotspot = "7f00-7f01 r-xp 00000000 08:01 123 /opt/java/lib/server/libjvm.so\n";
         let openj9 = "7f02-7f03 r-xp 00000000 08:01 9 /opt/java/lib/default/libj9vm29.so\n";
         assert_eq!(machine(hotspot), Machine::HotSpot);
-        assert_eq!(machine(&hotspot.replace(".so", ".so (deleted)")), Machine::HotSpot);
+        assert_eq!(
+            machine(&hotspot.replace(".so", ".so (deleted)")),
+            Machine::HotSpot
+        );
         assert_eq!(machine(&format!("{hotspot}{openj9}")), Machine::OpenJ9);
         assert_eq!(machine(&format!("{openj9}{hotspot}")), Machine::OpenJ9);
-        assert_eq!(machine("7f00-7f01 r-xp 0 08:01 123 /usr/bin/sleep\n"), Machine::None);
-        assert_eq!(machine("7f00-7f01 rw-p 0 08:01 123 /tmp/notlibjvm.so\n7f00-7f01 rw-p 0 0 0 [heap]\n"), Machine::None);
+        assert_eq!(
+            machine("7f00-7f01 r-xp 0 08:01 123 /usr/bin/sleep\n"),
+            Machine::None
+        );
+        assert_eq!(
+            machine("7f00-7f01 rw-p 0 08:01 123 /tmp/notlibjvm.so\n7f00-7f01 rw-p 0 0 0 [heap]\n"),
+            Machine::None
+        );
     }
 
     #[test]
     fn finds_the_counters_that_are_still_there() {
         let line = "7f00-7f08 rw-s 00000000 08:01 123 /tmp/hsperfdata_root/1\n";
-        assert_eq!(Maps::parse(line).counters.as_deref(), Some(Path::new("/tmp/hsperfdata_root/1")));
-        assert_eq!(Maps::parse(&line.replace("/1\n", "/1 (deleted)\n")).counters, None);
+        assert_eq!(
+            Maps::parse(line).counters.as_deref(),
+            Some(Path::new("/tmp/hsperfdata_root/1"))
+        );
+        assert_eq!(
+            Maps::parse(&line.replace("/1\n", "/1 (deleted)\n")).counters,
+            None
+        );
     }
 
     #[test]

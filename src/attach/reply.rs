@@ -45,7 +45,9 @@ pub(super) fn request(command: &str, arguments: [&[u8]; 3]) -> Result<Vec<u8>, U
     for argument in arguments {
         // The JVM closes without a word when an argument is too long, and a NUL would shift those behind it.
         if argument.len() > LONGEST_ARGUMENT || argument.contains(&0) {
-            return Err(Unfit { length: argument.len() });
+            return Err(Unfit {
+                length: argument.len(),
+            });
         }
         bytes.extend(argument);
         bytes.push(0);
@@ -68,7 +70,10 @@ impl Reply {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (code, text) = text.split_once('\n').unwrap_or((text.as_ref(), ""));
-        Some(Self { code: code.trim_end_matches('\r').parse().ok()?, text: text.to_owned() })
+        Some(Self {
+            code: code.trim_end_matches('\r').parse().ok()?,
+            text: text.to_owned(),
+        })
     }
 
     /// Whether a dump was written. The code is 0 also when it was not, and from 25 on it even comes first.
@@ -115,10 +120,22 @@ pub fn heap_used(heap_info: &str) -> Option<Bytes> {
         }
         // `used 635K` by most collectors, `2048K used` by Shenandoah; `eden space 69952K, 4% used` is a part of a sum.
         let words: Vec<&str> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
-        let used = words.windows(2).find_map(|pair| match pair {
-            ["used", size] | [size, "used"] => amount(size),
-            _ => None,
-        });
+        let mut pairs = words.windows(2);
+        let behind = |pair: &[&str]| {
+            if let ["used", size] = pair {
+                amount(size)
+            } else {
+                None
+            }
+        };
+        let before = |pair: &[&str]| {
+            if let [size, "used"] = pair {
+                amount(size)
+            } else {
+                None
+            }
+        };
+        let used = pairs.clone().find_map(behind).or_else(|| pairs.find_map(before));
         if let Some(used) = used {
             total = Some(total.unwrap_or(0).saturating_add(used));
         }
@@ -129,7 +146,9 @@ pub fn heap_used(heap_info: &str) -> Option<Bytes> {
 /// The Java version's first number in the text of `VM.version`.
 #[must_use]
 pub fn major(vm_version: &str) -> Option<u32> {
-    let version = vm_version.lines().find_map(|line| line.trim().strip_prefix("JDK "))?;
+    let version = vm_version
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("JDK "))?;
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
@@ -160,7 +179,10 @@ mod tests {
     fn a_request_is_five_strings() {
         let bytes = request("dumpheap", [b"/dumps/a.hprof", b"-all", b""]);
         assert_eq!(bytes.unwrap(), b"1\0dumpheap\0/dumps/a.hprof\0-all\0\0");
-        assert_eq!(request("jcmd", [&[b'a'; 1025], b"", b""]), Err(Unfit { length: 1025 }));
+        assert_eq!(
+            request("jcmd", [&[b'a'; 1025], b"", b""]),
+            Err(Unfit { length: 1025 })
+        );
         assert!(request("jcmd", [b"a\0b", b"", b""]).is_err());
     }
 
@@ -169,15 +191,26 @@ mod tests {
         let reply = |bytes: &[u8]| Reply::parse(bytes).unwrap();
         assert!(reply(b"0\nHeap dump file created\n").says_dumped());
         assert!(
-            reply(b"0\nDumping heap to /a ...\nHeap dump file created [3412 bytes in 0.031 secs]\n").says_dumped()
+            reply(b"0\nDumping heap to /a ...\nHeap dump file created [3412 bytes in 0.031 secs]\n")
+                .says_dumped()
         );
-        let stated = reply(b"0\nDumping heap to /a ...\nHeap dump file created [3412 bytes in 0.031 secs]\n").dump_size();
+        let stated = reply(b"0\nDumping heap to /a ...\nHeap dump file created [3412 bytes in 0.031 secs]\n")
+            .dump_size();
         assert_eq!(stated, Some(Bytes(3412)));
         for (bytes, complaint) in [
             (&b"0\nFile exists\n"[..], "File exists"),
-            (b"0\nDumping heap to /a ...\nUnable to create /a: File exists\n", "Unable to create /a: File exists"),
-            (b"0\nDumping heap to /a ...\nDump file is incomplete: x\n", "Dump file is incomplete: x"),
-            (b"-1\nInvalid argument to dumpheap operation: X\n", "Invalid argument to dumpheap operation: X"),
+            (
+                b"0\nDumping heap to /a ...\nUnable to create /a: File exists\n",
+                "Unable to create /a: File exists",
+            ),
+            (
+                b"0\nDumping heap to /a ...\nDump file is incomplete: x\n",
+                "Dump file is incomplete: x",
+            ),
+            (
+                b"-1\nInvalid argument to dumpheap operation: X\n",
+                "Invalid argument to dumpheap operation: X",
+            ),
             (b"101\n", "no reason given"),
             (b"0\nDumping heap to /a ...\n", "no reason given"),
         ] {
@@ -190,27 +223,50 @@ mod tests {
 
     #[test]
     fn adds_up_the_heap_of_every_collector() {
-        let meta = " Metaspace       used 150M, committed 384K, reserved 1056768K\n  class space    used 9M\n";
+        let meta =
+            " Metaspace       used 150M, committed 384K, reserved 1056768K\n  class space    used 9M\n";
         for (text, kib) in [
-            (" garbage-first heap   total 256000K, used 3584K [0x0, 0x1)\n  region size 1024K, 3 young (3072K)\n", 3584),
+            (
+                " garbage-first heap   total 256000K, used 3584K [0x0, 0x1)\n  region size 1024K, 3 young (3072K)\n",
+                3584,
+            ),
             (
                 " def new generation   total 78656K, used 2798K [0x0)\n  eden space 69952K,   4% used [0x0)\n \
                  tenured generation   total 174784K, used 5K [0x0)\n   the space 174784K,   0% used [0x0)\n",
                 2803,
             ),
-            (" PSYoungGen      total 76288K, used 3932K [0x0)\n ParOldGen       total 175104K, used 0K [0x0)\n", 3932),
-            (" ZHeap           used 12M, capacity 256M, max capacity 4096M\n", 12 << 10),
-            ("Shenandoah Heap\n 256M max, 256M soft max, 256M committed, 2048K used\n 512 x 512K regions\n", 2048),
+            (
+                " PSYoungGen      total 76288K, used 3932K [0x0)\n ParOldGen       total 175104K, used 0K [0x0)\n",
+                3932,
+            ),
+            (
+                " ZHeap           used 12M, capacity 256M, max capacity 4096M\n",
+                12 << 10,
+            ),
+            (
+                "Shenandoah Heap\n 256M max, 256M soft max, 256M committed, 2048K used\n 512 x 512K regions\n",
+                2048,
+            ),
         ] {
-            assert_eq!(heap_used(&format!("{text}{meta}")), Some(Bytes(kib << 10)), "{text}");
+            assert_eq!(
+                heap_used(&format!("{text}{meta}")),
+                Some(Bytes(kib << 10)),
+                "{text}"
+            );
         }
         assert_eq!(heap_used(meta), None);
     }
 
     #[test]
     fn reads_the_version_of_old_and_new() {
-        assert_eq!(major("OpenJDK 64-Bit Server VM version 17.0.15+6-Debian\nJDK 17.0.15\n"), Some(17));
-        assert_eq!(major("OpenJDK 64-Bit Server VM version 25.504-b08\nJDK 8.0_504\n"), Some(8));
+        assert_eq!(
+            major("OpenJDK 64-Bit Server VM version 17.0.15+6-Debian\nJDK 17.0.15\n"),
+            Some(17)
+        );
+        assert_eq!(
+            major("OpenJDK 64-Bit Server VM version 25.504-b08\nJDK 8.0_504\n"),
+            Some(8)
+        );
         assert_eq!(major(""), None);
     }
 

@@ -19,7 +19,11 @@ impl Trigger {
         let in_cwd = process::path(jvm.pid, "cwd").join(&name);
         create(&in_cwd, jvm).or_else(|_| {
             let in_tmp = process::seen_by(jvm.pid, Path::new("/tmp")).join(&name);
-            create(&in_tmp, jvm).map_err(|source| Error::Trigger { path: in_tmp, uid: jvm.status.uid, source })
+            create(&in_tmp, jvm).map_err(|source| Error::Trigger {
+                path: in_tmp,
+                uid: jvm.status.uid,
+                source,
+            })
         })
     }
 }
@@ -39,7 +43,10 @@ fn create(path: &Path, jvm: &Jvm) -> io::Result<Trigger> {
         // JDK 8 ignores a trigger that is not its own, even root's; and some file systems hand files to others.
         chown(path, Some(jvm.status.uid), None)?;
         if file.metadata()?.uid() != jvm.status.uid {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "the file system gave it to another user"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the file system gave it to another user",
+            ));
         }
     }
     Ok(trigger)
