@@ -218,3 +218,46 @@ fn compile() -> PathBuf {
 fn supports_release(javac: &Path) -> bool {
     jdks().iter().any(|jdk| jdk.javac() == javac && jdk.major > 8)
 }
+
+#[test]
+fn the_leak_dies_of_it_and_leaves_a_dump() {
+    use super::process::Process;
+    use std::time::Duration;
+
+    for jdk in jdks() {
+        let folder = tempfile::tempdir().unwrap();
+        let dump = folder.path().join("leak.hprof");
+        let mut command = jdk.command();
+        command
+            .args(["-Xmx24m", "-XX:+HeapDumpOnOutOfMemoryError"])
+            .arg(format!("-XX:HeapDumpPath={}", dump.display()))
+            .args(["Leak", "2"]);
+        let process = Process::spawn(&mut command);
+        process.line("ready", Duration::from_mins(1));
+        let finished = process.finish(Duration::from_mins(2));
+        assert!(
+            !finished.status.success(),
+            "JDK {}: {:?}",
+            jdk.major,
+            finished.lines
+        );
+        assert!(
+            fs::metadata(&dump).unwrap().len() > 10_000_000,
+            "JDK {}",
+            jdk.major
+        );
+    }
+}
+
+#[test]
+fn the_idle_program_tells_its_pid_and_stays() {
+    use super::process::Process;
+    use std::time::Duration;
+
+    for jdk in jdks() {
+        let mut process = Process::spawn(jdk.command().args(["Idle", "1"]));
+        let line = process.line("ready", Duration::from_mins(1));
+        assert_eq!(line, format!("ready {}", process.id()), "JDK {}", jdk.major);
+        assert!(process.is_running());
+    }
+}
