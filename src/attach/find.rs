@@ -1,6 +1,6 @@
 //! Which processes are JVMs, and what can be known of one without talking to it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -153,6 +153,13 @@ impl Jvm {
             None if process::is_launcher(self.pid) => self.launch().options.join(" "),
             None => String::new(),
         }
+    }
+
+    /// Whether it sees the same files as we do. In a pod whose containers share their processes, it may be another one's.
+    #[must_use]
+    pub fn is_in_our_container(&self) -> bool {
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        namespace("self") == namespace(&self.pid.to_string())
     }
 
     /// Whether the process that was found still runs: the same one, not a later one with its PID.

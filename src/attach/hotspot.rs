@@ -230,7 +230,6 @@ impl Jvm {
         let _trigger = Trigger::create(self)?;
         target.quit()?;
         let begun = Instant::now();
-        let mut reminded = false;
         loop {
             thread::sleep(LOOK_EVERY);
             if let Some(stream) = self.open_socket(deadline)? {
@@ -246,23 +245,23 @@ impl Jvm {
                     waited,
                 });
             }
-            // The JDK's own client does the same: a signal that met another one is lost.
-            if waited > SOCKET_PATIENCE / 2 && !reminded && self.catches_quit()? {
-                target.quit()?;
-                reminded = true;
-            }
         }
     }
 
+    /// A signal too early kills; a bit later, it makes a socket that the starting JVM then takes for a left-over of an
+    /// earlier one and removes.
     fn wait_until_it_listens_to_signals(
         &self,
         deadline: Option<Instant>,
     ) -> Result<Option<UnixStream>, Error> {
         let begun = Instant::now();
-        while !self.catches_quit()? {
-            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if late || begun.elapsed() > START_PATIENCE {
-                return Err(Error::Deaf { pid: self.pid });
+        loop {
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline)
+                || begun.elapsed() > START_PATIENCE;
+            match self.catches_quit()? {
+                true if late || self.has_started() => return Ok(None),
+                false if late => return Err(Error::Deaf { pid: self.pid }),
+                true | false => {}
             }
             thread::sleep(LOOK_EVERY);
             // With -Xrs there never is a handler, but the socket comes at start.
@@ -270,7 +269,12 @@ impl Jvm {
                 return Ok(Some(stream));
             }
         }
-        Ok(None)
+    }
+
+    fn has_started(&self) -> bool {
+        // Created after the removal on 8 to 25; an early JDK 8 does not name its threads.
+        process::has_thread(self.pid, "Service Thread")
+            || process::age(self.started).is_none_or(|age| age > START_PATIENCE)
     }
 
     fn catches_quit(&self) -> Result<bool, Error> {

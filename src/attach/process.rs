@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The lines of `/proc/PID/status` that decide whether it can be attached to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -136,6 +137,26 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time"))
 }
 
+/// How long ago a process with this start time was started; `None` where the kernel does not say.
+#[must_use]
+pub fn age(started: u64) -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let now: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    let now = Duration::try_from_secs_f64(now).ok()?;
+    Some(now.saturating_sub(Duration::from_millis(
+        started.saturating_mul(1000 / TICKS_PER_SECOND),
+    )))
+}
+
+/// Whether one of its threads has this name, of which the kernel keeps 15 bytes.
+#[must_use]
+pub fn has_thread(pid: u32, name: &str) -> bool {
+    let threads = fs::read_dir(path(pid, "task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok())
+        .any(|comm| comm.trim_end() == name)
+}
+
 /// The NUL-separated entries of `cmdline` or `environ`.
 pub fn strings(pid: u32, file: &str) -> io::Result<Vec<OsString>> {
     let bytes = fs::read(path(pid, file))?;
@@ -179,6 +200,9 @@ pub fn seen_by(pid: u32, inside: &Path) -> PathBuf {
 pub fn path(pid: u32, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{file}"))
 }
+
+/// `USER_HZ`, the unit of what the kernel tells programs; 100 on every architecture that has a HotSpot.
+const TICKS_PER_SECOND: u64 = 100;
 
 const DELETED: &str = " (deleted)";
 
@@ -267,7 +291,7 @@ mod tests {
     fn reads_this_very_process() {
         let pid = std::process::id();
         assert!(!Status::read(pid).unwrap().has_ended());
-        assert!(start_time(pid).unwrap() > 0);
+        assert!(age(start_time(pid).unwrap()).unwrap() < Duration::from_secs(3600));
         assert_eq!(Maps::read(pid).unwrap().machine, Machine::None);
         assert!(all().unwrap().contains(&pid));
     }

@@ -48,6 +48,9 @@ pub struct Arguments {
     /// Whether the dump comes before the container's own hook or after it, as in the annotation `pre-stop-order`.
     #[arg(long, value_enum, default_value = "before")]
     order: Order,
+    /// Dump only this JVM instead of all in the container; may be given several times.
+    #[arg(long)]
+    pid: Vec<u32>,
     /// The container's own hook: sleep so long.
     #[arg(long, value_parser = parse_duration, group = "hook")]
     sleep: Option<Duration>,
@@ -83,6 +86,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         upload_grace,
         delay,
         order,
+        pid: pids,
         sleep,
         http_get,
         pod_ip,
@@ -100,6 +104,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     let task = Task {
         objects,
+        pids: &pids,
         dir: &dir,
         delay,
         budget: Budget {
@@ -126,6 +131,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 struct Task<'a> {
     objects: Objects,
+    pids: &'a [u32],
     dir: &'a Path,
     delay: Duration,
     budget: Budget,
@@ -161,7 +167,7 @@ enum Skip {
 
 impl Task<'_> {
     fn dump_all(&self) {
-        let found = match Jvm::all() {
+        let found = match self.find() {
             Ok(found) => found,
             Err(error) => {
                 return self.journal.say(&format!(
@@ -172,7 +178,7 @@ impl Task<'_> {
         if found.is_empty() {
             let uid = rustix::process::geteuid();
             self.journal.say(&format!(
-                "not dumped: there is no JVM that uid {uid} may look into"
+                "not dumped: there is no JVM in this container that uid {uid} may look into"
             ));
         }
         claim::forget_ended(self.dir);
@@ -194,6 +200,15 @@ impl Task<'_> {
                     .say(&format!("not dumped: {}", super::with_causes(&error))),
             }
         }
+    }
+
+    fn find(&self) -> io::Result<Vec<Result<Jvm, attach::Error>>> {
+        if !self.pids.is_empty() {
+            return Ok(self.pids.iter().map(|pid| Jvm::find(*pid)).collect());
+        }
+        let mut found = Jvm::all()?;
+        found.retain(|jvm| jvm.as_ref().map_or(true, Jvm::is_in_our_container));
+        Ok(found)
     }
 
     /// `delay` is waited once, before the first dump that is really started.
