@@ -15,6 +15,7 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value in the life of the process")]
 enum Command {
     Jmap(jmap::Arguments),
     Jps(jps::Arguments),

@@ -2,7 +2,7 @@
 //!
 //! In: a PID of our PID namespace. Out: a [`Jvm`] that dumps its heap, prints a histogram or runs a diagnostic command; or
 //! the reason why not and what would work. Works on 8 to 28, in the application's container or beside it with a shared PID
-//! namespace. Out of scope: OpenJ9 (other protocol, other dump format) and native images (no protocol).
+//! namespace. Out of scope: `OpenJ9` (other protocol, other dump format) and native images (no protocol).
 
 use std::io;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ pub enum Error {
         /// Its command name.
         name: String,
     },
-    /// Eclipse OpenJ9.
+    /// Eclipse `OpenJ9`.
     #[error(
         "process {pid} is an OpenJ9 JVM, which neither speaks HotSpot's protocol nor writes HPROF; its own JDK's \
          `jcmd {pid} Dump.heap` writes a PHD dump"

@@ -124,12 +124,10 @@ impl Counters {
     /// Heap in use after the last garbage collection; `None` before the first one, when every counter is still 0.
     #[must_use]
     pub fn heap_used(&self) -> Option<Bytes> {
-        let used: u64 = self
+        let used = self
             .0
             .iter()
-            .filter(|(name, _)| {
-                name.starts_with("sun.gc.generation.") && name.contains(".space.") && name.ends_with(".used")
-            })
+            .filter(|(name, _)| is_space_used(name))
             .filter_map(|(_, counter)| match counter {
                 Counter::Number(number) => u64::try_from(*number).ok(),
                 Counter::Text(_) => None,
@@ -137,6 +135,15 @@ impl Counters {
             .fold(0, u64::saturating_add);
         (used > 0).then_some(Bytes(used))
     }
+}
+
+/// `sun.gc.generation.N.space.N.used`
+fn is_space_used(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    matches!(
+        parts.as_slice(),
+        ["sun", "gc", "generation", _, "space", _, "used"]
+    )
 }
 
 struct Reader<'a> {

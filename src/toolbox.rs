@@ -29,7 +29,7 @@ pub enum Error {
         uid: u32,
     },
     /// No PID was given, and it could be any of these.
-    #[error("there are several JVMs, give the PID of one:{0}")]
+    #[error("there are several JVMs, give the PID of one:\n  {0}")]
     Several(String),
     /// `/proc` cannot be read.
     #[error("cannot list the processes in /proc; is it mounted?")]
@@ -97,12 +97,10 @@ pub(crate) fn choose(word: Option<&str>) -> Result<Jvm, Error> {
                     uid: rustix::process::geteuid().as_raw(),
                 }),
                 1 => Ok(found.remove(0)?),
-                _ => Err(Error::Several(
-                    found
-                        .iter()
-                        .map(|jvm| format!("\n  {}", jps::short(jvm)))
-                        .collect(),
-                )),
+                _ => {
+                    let lines: Vec<String> = found.iter().map(jps::short).collect();
+                    Err(Error::Several(lines.join("\n  ")))
+                }
             }
         }
     }

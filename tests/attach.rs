@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::support::java::{self, Jdk};
 use crate::support::process::Process;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// What a run of the toolbox printed and how it ended.
 pub(crate) struct Ran {

@@ -40,7 +40,7 @@ impl Jvm {
         }
     }
 
-    /// All JVMs that this user may look into, by PID; in the place of an OpenJ9 JVM the reason why it cannot be served.
+    /// All JVMs that this user may look into, by PID; in the place of an `OpenJ9` JVM the reason why it cannot be served.
     pub fn all() -> io::Result<Vec<Result<Self, Error>>> {
         let found = process::all()?.into_iter().map(Self::examine);
         Ok(found

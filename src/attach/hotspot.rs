@@ -161,6 +161,7 @@ impl Jvm {
 
     /// Connects to the socket that is there; `None` when there is none, or only that of a dead JVM with the same PID.
     fn open_socket(&self, deadline: Option<Instant>) -> Result<Option<UnixStream>, Error> {
+        let begun = Instant::now();
         let folder = process::seen_by(self.pid, Path::new("/tmp"));
         let name = format!(".java_pid{}", self.status.own_pid);
         let path = folder.join(&name);
@@ -206,6 +207,10 @@ impl Jvm {
         match open() {
             Ok(stream) => Ok(Some(stream)),
             Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
+            Err(Errno::AGAIN) => Err(Error::TimedOut {
+                pid: self.pid,
+                waited: begun.elapsed(),
+            }),
             Err(errno) => Err(failed(errno.into())),
         }
     }

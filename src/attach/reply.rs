@@ -95,8 +95,7 @@ impl Reply {
         self.text
             .lines()
             .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with("Dumping heap to "))
-            .next_back()
+            .rfind(|line| !line.is_empty() && !line.starts_with("Dumping heap to "))
             .unwrap_or("no reason given")
     }
 }

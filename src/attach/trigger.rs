@@ -37,7 +37,7 @@ impl Trigger {
 impl Drop for Trigger {
     fn drop(&mut self) {
         // It may be gone already, and nothing can be done about one that stays.
-        drop(rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty()));
+        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
     }
 }
 

@@ -9,15 +9,11 @@ use crate::exit::Exit;
 
 /// Dumps a JVM's heap or counts its objects, as the JDK's jmap does, on 8 to 25.
 ///
-///   jmap -dump:[live,|all,]format=b,file=FILE[,gz=1..9] [PID|auto]
-///
-///   jmap -histo[:live|:all] [PID|auto]
-///
 /// `live` runs a full garbage collection first and leaves out what is unreachable. FILE must not exist yet; the JVM writes
 /// it, as its own user and with mode 0600. `gz` compresses inside the stopped JVM, which makes the pause five to ten times
 /// longer, and works from JDK 17 on. PID may be left out where there is only one JVM.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(override_usage = USAGE)]
 pub struct Arguments {
     /// -dump:… or -histo…, then a PID.
     #[arg(
@@ -135,6 +131,8 @@ fn created(file: &Path, dump: &Dump) -> String {
     }
 }
 
+const USAGE: &str = "heapship-agent jmap -dump:[live,|all,]format=b,file=FILE[,gz=1..9] [PID|auto]
+       heapship-agent jmap -histo[:live|:all] [PID|auto]";
 const SEE_HELP: &str = "see `heapship-agent jmap --help`";
 
 #[cfg(test)]

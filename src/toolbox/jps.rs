@@ -8,13 +8,17 @@ use crate::exit::Exit;
 
 /// Lists the JVMs of this container: PID, main class or jar.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command line, independent of each other"
+)]
 pub struct Arguments {
     /// Full name of the main class, or full path of the jar.
     #[arg(short)]
     long: bool,
     /// Arguments of the program.
-    #[arg(short)]
-    main_arguments: bool,
+    #[arg(short = 'm')]
+    program: bool,
     /// Options of the JVM.
     #[arg(short)]
     vm_options: bool,
@@ -43,7 +47,7 @@ pub(super) fn short(jvm: &Result<Jvm, attach::Error>) -> String {
         jvm,
         &Arguments {
             long: true,
-            main_arguments: false,
+            program: false,
             vm_options: false,
             quiet: false,
         },
@@ -53,7 +57,7 @@ pub(super) fn short(jvm: &Result<Jvm, attach::Error>) -> String {
 fn line(jvm: &Result<Jvm, attach::Error>, arguments: &Arguments) -> String {
     let Arguments {
         long,
-        main_arguments,
+        program,
         vm_options,
         quiet,
     } = arguments;
@@ -66,16 +70,12 @@ fn line(jvm: &Result<Jvm, attach::Error>, arguments: &Arguments) -> String {
     if *quiet {
         return jvm.pid.to_string();
     }
-    let (main, program_arguments) = jvm.command();
+    let (main, for_program) = jvm.command();
     let mut words = vec![
         jvm.pid.to_string(),
         if *long { main } else { base_name(&main).to_owned() },
     ];
-    words.extend(
-        main_arguments
-            .then_some(program_arguments)
-            .filter(|text| !text.is_empty()),
-    );
+    words.extend(program.then_some(for_program).filter(|text| !text.is_empty()));
     words.extend(vm_options.then(|| jvm.options()).filter(|text| !text.is_empty()));
     words.join(" ")
 }

@@ -20,12 +20,11 @@ pub(super) struct Budget {
 #[error(
     "{}{} would not end in the {} that the grace period of {} leaves beside the application's {}, the upload's {}{}; raise \
      heapship.io/termination-grace-period",
-    what(*.used, *.estimate), after(*.delay), format_duration(*.left), format_duration(*.grace),
+    what(*.used), after(*.delay), format_duration(*.left), format_duration(*.grace),
     format_duration(*.application_share), format_duration(*.upload_grace), and_hook(*.hook)
 )]
 pub(super) struct Shortage {
     used: Option<Bytes>,
-    estimate: Duration,
     delay: Duration,
     left: Duration,
     grace: Duration,
@@ -62,7 +61,6 @@ impl Budget {
         let left = Duration::from_secs(left.as_secs());
         Err(Shortage {
             used,
-            estimate,
             delay,
             left,
             grace,
@@ -113,14 +111,13 @@ pub(super) fn in_words(bytes: Bytes) -> String {
     }
 }
 
-fn what(used: Option<Bytes>, estimate: Duration) -> String {
-    let seconds = format_duration(Duration::from_secs(
-        estimate.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
-    ));
-    match used {
-        Some(used) => format!("a dump of the {} in use, about {seconds},", in_words(used)),
-        None => "a dump".to_owned(),
-    }
+fn what(used: Option<Bytes>) -> String {
+    let Some(used) = used else {
+        return "a dump".to_owned();
+    };
+    let seconds = u64::try_from(estimate(used).as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+    let time = format_duration(Duration::from_secs(seconds));
+    format!("a dump of the {} in use, about {time},", in_words(used))
 }
 
 fn after(delay: Duration) -> String {

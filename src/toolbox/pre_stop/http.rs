@@ -158,10 +158,11 @@ fn request(place: &Place, headers: &[Header]) -> Result<String, Error> {
         }
     }
     for Header { name, value } in headers {
-        let standard = ["user-agent", "accept"]
-            .iter()
-            .any(|standard| name.eq_ignore_ascii_case(standard));
-        if !name.eq_ignore_ascii_case("host") && !(standard && value.is_empty()) {
+        let emptied = value.is_empty()
+            && ["user-agent", "accept"]
+                .iter()
+                .any(|s| name.eq_ignore_ascii_case(s));
+        if !emptied && !name.eq_ignore_ascii_case("host") {
             lines.push(format!("{name}: {value}"));
         }
     }

@@ -1,5 +1,7 @@
 //! HTTP/1.1 as far as a hook needs it: where a request goes, the head of an answer, the end of its body.
 
+use std::fmt::Write as _;
+
 /// Where a request goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Place {
@@ -75,7 +77,7 @@ pub(super) fn target(path: &str) -> String {
         if byte.is_ascii_graphic() {
             target.push(char::from(byte));
         } else {
-            target.push_str(&format!("%{byte:02X}"));
+            let _ = write!(target, "%{byte:02X}");
         }
     }
     target
