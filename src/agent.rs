@@ -15,11 +15,10 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value in the life of the process")]
 enum Command {
     Jmap(jmap::Arguments),
     Jps(jps::Arguments),
-    PreStop(pre_stop::Arguments),
+    PreStop(Box<pre_stop::Arguments>),
 }
 
 /// Runs one command to its end. The code is a number of [`crate::exit`], except where a pod's own hook has one.
@@ -29,6 +28,6 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match command {
         Command::Jmap(arguments) => jmap::run(&arguments).into(),
         Command::Jps(arguments) => jps::run(&arguments).into(),
-        Command::PreStop(arguments) => pre_stop::run(arguments),
+        Command::PreStop(arguments) => pre_stop::run(*arguments),
     }
 }

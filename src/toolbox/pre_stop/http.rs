@@ -23,22 +23,31 @@ use message::{Body, Head, Place};
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct HttpGet {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     path: String,
     port: u16,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     host: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     scheme: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     http_headers: Vec<Header>,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 struct Header {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     value: String,
+}
+
+/// `null` in a manifest means "not set", and the API server lets it through.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Why the request could not be made. An answer of any status is not an error.
@@ -310,6 +319,8 @@ mod tests {
             ("/drain", 8080, "")
         );
         assert_eq!(action.http_headers, headers(&[("X-A", "b")]));
+        let nulls = r#"{"path":null,"port":1,"host":null,"scheme":null,"httpHeaders":null}"#;
+        assert_eq!(HttpGet::parse(nulls), HttpGet::parse(r#"{"port":1}"#));
         assert!(
             HttpGet::parse(r#"{"port":"http"}"#)
                 .unwrap_err()
