@@ -1,8 +1,14 @@
 //! Arguments of `heapship-agent`: the shipper in its sidecar and the toolbox in the application's container.
 
+pub mod install;
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
+use crate::ship;
 
 /// Catches and ships heap dumps, and looks into JVMs without a JDK.
 #[derive(Debug, Parser)]
@@ -13,11 +19,42 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Copy this executable into a folder, where other containers find it.
+    Install {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Catch heap dumps in a directory and ship them to a store.
+    Ship(Box<ship::Arguments>),
+}
 
 /// Runs one command to its end.
 #[must_use]
 pub fn run(arguments: Arguments) -> Exit {
     let Arguments { command } = arguments;
-    match command {}
+    match command {
+        Command::Install { folder } => done(install::install(&folder)),
+        Command::Ship(arguments) => ship::run(*arguments).unwrap_or_else(|error| failed(&error)),
+    }
+}
+
+fn done(result: Result<(), impl StdError>) -> Exit {
+    match result {
+        Ok(()) => Exit::Done,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says what went wrong, with everything that led to it, in one line.
+fn failed(error: &dyn StdError) -> Exit {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    eprintln!("heapship-agent: {text}");
+    Exit::Failed
 }
