@@ -26,6 +26,7 @@ enum Command {
         folder: PathBuf,
     },
     /// Catch heap dumps in a directory and ship them to a store.
+    #[command(args_override_self = true)]
     Ship(Box<ship::Arguments>),
 }
 

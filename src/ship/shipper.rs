@@ -168,10 +168,11 @@ impl Shipper {
         }
         self.held = held;
         let chosen = |places: &[usize]| places.iter().copied().find(|&at| due.get(at) == Some(&true));
-        if let Some(at) = chosen(&drop) {
-            return Some(Task::Drop(ready.swap_remove(at)));
+        // Those that are dropped come last, so that the record of the one that was held back counts them.
+        if let Some(at) = chosen(&ship) {
+            return Some(Task::Ship(ready.swap_remove(at)));
         }
-        chosen(&ship).map(|at| Task::Ship(ready.swap_remove(at)))
+        chosen(&drop).map(|at| Task::Drop(ready.swap_remove(at)))
     }
 
     fn ended(&mut self, (attempt, result): (Attempt, Result<Outcome, Error>), now: Instant) {

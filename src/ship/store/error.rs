@@ -107,6 +107,7 @@ impl Error {
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotFound => Cause::NotWritable,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::Full,
             _ => Cause::Other,
