@@ -18,7 +18,7 @@ pub struct Arguments {
     /// Directory of dumps: watched itself, or its sub-directories where --containers names some.
     #[arg(long, value_name = "DIR", env = variable::DUMPS)]
     pub dumps: PathBuf,
-    /// Where dumps go: s3://BUCKET/PREFIX or file:///PATH.
+    /// Where dumps go: `s3://BUCKET/PREFIX` or `file:///PATH`.
     #[arg(long, value_name = "URL", env = variable::DESTINATION)]
     pub destination: Destination,
     /// Ship what is there and end, instead of watching.
@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Container that the dumps are from, where --containers does not say.
     #[arg(long, value_name = "NAME", default_value = "app")]
     pub container: String,
-    /// JSON list of containers, e.g. [{"name":"app","image":"shop:1"}]; "foreign" is a HeapDumpPath of the user's own.
+    /// JSON list of containers, e.g. `[{"name":"app","image":"shop:1"}]`; "foreign" is a `HeapDumpPath` of the user's own.
     #[arg(long, value_name = "JSON", env = variable::CONTAINERS, value_parser = parse_sources)]
     pub containers: Option<Sources>,
     /// How keys are made.
@@ -61,7 +61,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub log_format: logging::Format,
     /// What is logged, e.g. debug or heapship=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info,object_store=warn")]
     pub log: String,
 }
 
@@ -91,7 +91,7 @@ pub struct Pod {
 /// How to reach the store where it is not the cloud's own.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreArguments {
-    /// The store's endpoint, e.g. https://minio.example:9000.
+    /// The store's endpoint, e.g. `https://minio.example:9000`.
     #[arg(long, value_name = "URL", env = variable::STORE_ENDPOINT)]
     pub store_endpoint: Option<String>,
     /// The store's region.
@@ -114,7 +114,7 @@ pub struct Source {
     /// Its image.
     #[serde(default)]
     pub image: String,
-    /// The user's own HeapDumpPath, as the agent sees it: a directory, or a file's name.
+    /// The user's own `HeapDumpPath`, as the agent sees it: a directory, or a file's name.
     #[serde(default)]
     pub foreign: Option<PathBuf>,
 }

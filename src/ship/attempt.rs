@@ -1,9 +1,10 @@
 //! One attempt to bring one claimed dump to its end, from wherever the ledger says that it stands.
 
+mod send;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,17 +12,15 @@ use bytes::Bytes;
 
 use super::codec::Codec;
 use super::destination::Destination;
-use super::gzip::is_gzip;
-use super::key::object_name;
 use super::ledger::{self, Disk, Entry, Mark, Stage, Step};
-use super::parts::part_size;
-use super::pipeline::{self, Form, Plan, Summary};
-use super::record::{self, Completeness, Identity, Record, Sizes, Times};
+use super::pipeline;
+use super::quiet::Look;
+use super::record::{Identity, Record};
 use super::source::{self, FileBlocks};
 use super::store::{self, Cause, Connection, Store, UploadId};
 use super::time::Time;
-use super::upload::{self, Caller, Target, upload};
 use crate::hprof::Verdict;
+use send::sniff;
 
 /// What is the same for all dumps of an agent.
 #[derive(Debug)]
@@ -135,6 +134,8 @@ pub struct Attempt {
     pub file: PathBuf,
     /// Why it should be finished.
     pub evidence: Evidence,
+    /// How it looked then.
+    pub look: Look,
 }
 
 impl Attempt {
@@ -178,120 +179,6 @@ impl Attempt {
         self.tolerate(context.disk.save_history(&history));
         self.remove(context)?;
         Ok(Outcome::Dropped)
-    }
-
-    async fn send(&mut self, context: &Context, store: Arc<Store>, mark: Mark) -> Result<Outcome, Error> {
-        let form = sniff(&self.open()?).map_err(read_error)?;
-        let mut truncated = false;
-        // A plain dump whose end looks right is read once. The others are rare, and what they are decides about the key.
-        if self.evidence != Evidence::LooksWhole || form == Form::Gzipped {
-            match self.examine(mark).await? {
-                (_, Examined::Complete) => {}
-                _ if self.evidence == Evidence::LooksWhole => return Ok(Outcome::NotYet),
-                (_, Examined::Truncated) => truncated = true,
-                (verdict, Examined::NotHprof) if self.evidence == Evidence::Settled => {
-                    return self.reject(context, verdict, mark);
-                }
-                (_, Examined::NotHprof) => return Ok(Outcome::NotYet),
-            }
-        }
-        let codec = match form {
-            Form::Gzipped => Codec::Gzip,
-            Form::Plain(_) => context.codec,
-        };
-        let object = match &self.entry.stage {
-            // The same place as in the attempt before, even if it has been cut or completed since.
-            Stage::Uploading {
-                object,
-                codec: before,
-                ..
-            } if *before == codec => object.clone(),
-            Stage::Stored { record, .. } if record.codec == codec => record.key.clone(),
-            _ => object_name(&self.entry.key, truncated, codec),
-        };
-        self.entry.stage = Stage::Uploading {
-            object: object.clone(),
-            codec,
-            upload: None,
-        };
-        self.save(context);
-        let image = context
-            .images
-            .get(&self.entry.container)
-            .cloned()
-            .unwrap_or_default();
-        let metadata = record::metadata(
-            &context.identity,
-            &self.entry.container,
-            &image,
-            self.entry.reason,
-        );
-        let target = Target {
-            store: Arc::clone(&store),
-            key: object.clone(),
-            metadata,
-        };
-        let plan = Plan {
-            form: if form == Form::Gzipped {
-                form
-            } else {
-                Form::Plain(codec)
-            },
-            threads: context.threads,
-            part_size: part_size(context.part_size, mark.size),
-        };
-        let blocks = FileBlocks::new(self.open()?, mark.size);
-        let sent = upload(
-            blocks,
-            plan,
-            &target,
-            &mut Witness {
-                attempt: self,
-                context,
-                mark,
-            },
-        )
-        .await;
-        let summary = match sent {
-            Ok(summary) => summary,
-            Err(upload::Error::Refused) => return Ok(Outcome::NotYet),
-            Err(upload::Error::Store(error)) => return Err(error.into()),
-            Err(upload::Error::Pipeline(error)) => return Err(error.into()),
-        };
-        let Some(completeness) = Completeness::of(&summary) else {
-            return Ok(Outcome::NotYet);
-        };
-        let as_it_stood =
-            (completeness != Completeness::Complete && self.evidence == Evidence::Ending).then_some(mark);
-        let record = Box::new(Record {
-            identity: context.identity.clone(),
-            container: self.entry.container.clone(),
-            image,
-            jvm: None,
-            reason: self.entry.reason,
-            file: self.entry.file.clone(),
-            key: object,
-            times: Times {
-                began: summary
-                    .started_ms
-                    .and_then(|ms| Time::from_millisecond(i64::try_from(ms).ok()?)),
-                seen: self.entry.seen,
-                uploaded: Time::now(),
-            },
-            bytes: Sizes {
-                dump: summary.dump_bytes,
-                object: summary.object_bytes,
-            },
-            crc32: format!("{:08x}", summary.crc32),
-            sha256: summary.sha256,
-            completeness,
-            codec,
-            dropped: context.disk.history(Time::now()).dropped,
-            heapship: env!("CARGO_PKG_VERSION").to_owned(),
-        });
-        self.entry.stage = Stage::Stored { record, as_it_stood };
-        self.save(context);
-        self.finish(context, &store).await
     }
 
     /// Record, delete, forget: everything after the store has confirmed the object.
@@ -361,11 +248,13 @@ impl Attempt {
                 path: PathBuf::from(&self.name),
                 source,
             })?;
-        Ok(if matches!(self.entry.stage, Stage::Stored { .. }) {
-            Outcome::Forgotten
-        } else {
-            Outcome::Vanished
-        })
+        Ok(
+            if matches!(self.entry.stage, Stage::Stored { .. } | Stage::Kept { .. }) {
+                Outcome::Forgotten
+            } else {
+                Outcome::Vanished
+            },
+        )
     }
 
     async fn abort(&mut self, context: &Context, store: &Store, upload: &UploadId) -> Result<(), Error> {
@@ -438,58 +327,10 @@ impl Examined {
     }
 }
 
-/// Notes the upload's name as soon as there is one, and judges what was read before it becomes an object.
-struct Witness<'a> {
-    attempt: &'a mut Attempt,
-    context: &'a Context,
-    mark: Mark,
-}
-
-impl Witness<'_> {
-    fn note(&mut self, name: Option<String>) {
-        if let Stage::Uploading { upload, .. } = &mut self.attempt.entry.stage {
-            *upload = name;
-        }
-        self.attempt.save(self.context);
-    }
-}
-
-impl Caller for Witness<'_> {
-    fn begun(&mut self, upload: &UploadId) {
-        self.note(Some(upload.0.clone()));
-    }
-
-    fn given_up(&mut self) {
-        self.note(None);
-    }
-
-    fn accepts(&mut self, summary: &Summary) -> bool {
-        let unchanged = matches!(self.attempt.mark(), Ok(Some(now)) if now == self.mark);
-        match Completeness::of(summary) {
-            Some(Completeness::Complete) => unchanged,
-            Some(Completeness::Truncated { .. }) => {
-                unchanged && self.attempt.evidence != Evidence::LooksWhole
-            }
-            None => false,
-        }
-    }
-}
-
+/// With the likely remedy: dumps are readable for their writer alone (mode 0600 on every JDK).
 fn read_error(source: io::Error) -> Error {
     Error::Read {
         uid: rustix::process::geteuid().as_raw(),
         source,
     }
-}
-
-/// By its first bytes: HotSpot never corrects an extension.
-fn sniff(file: &File) -> io::Result<Form> {
-    let mut beginning = [0; 2];
-    let length = file.read_at(&mut beginning, 0)?;
-    let gzipped = is_gzip(beginning.get(..length).unwrap_or_default());
-    Ok(if gzipped {
-        Form::Gzipped
-    } else {
-        Form::Plain(Codec::None)
-    })
 }

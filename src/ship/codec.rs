@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gzip;
 
-/// Bytes of a block, and of what a member decodes to: HotSpot's own figure, which Eclipse MAT reads from the header.
+/// Bytes of a block, and of what a member decodes to: `HotSpot`'s own figure, which Eclipse MAT reads from the header.
 pub const BLOCK: usize = 1 << 20;
 
 /// A form that objects are stored in.

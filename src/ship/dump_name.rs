@@ -44,7 +44,7 @@ impl Reason {
     }
 }
 
-/// Whether it is a dump by its name: `*.hprof` or `*.hprof.gz`, with the `.N` that HotSpot appends from the second dump
+/// Whether it is a dump by its name: `*.hprof` or `*.hprof.gz`, with the `.N` that `HotSpot` appends from the second dump
 /// of one process on. The `.pN` of JDK 22 and later are segments, not dumps.
 #[must_use]
 pub fn is_dump(name: &str) -> bool {
@@ -64,7 +64,7 @@ pub fn segment_of(name: &str) -> Option<&str> {
     is_number(suffix.strip_prefix('p')?).then_some(main)
 }
 
-/// Whether `name` is the file that a HeapDumpPath of this file name gives: itself, or with HotSpot's `.N`.
+/// Whether `name` is the file that a `HeapDumpPath` of this file name gives: itself, or with `HotSpot`'s `.N`.
 #[must_use]
 pub fn is_at_path(name: &str, file: &str) -> bool {
     name.strip_prefix(file)

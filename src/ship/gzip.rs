@@ -1,4 +1,4 @@
-//! Gzip members in the form that HotSpot writes (`-XX:HeapDumpGzipLevel`) and Eclipse MAT opens in place.
+//! Gzip members in the form that `HotSpot` writes (`-XX:HeapDumpGzipLevel`) and Eclipse MAT opens in place.
 //!
 //! Every block is a member of its own, so that threads work independently and a reader can start at any of them. The
 //! first one says in a comment how much a member decodes to at most. RFC 1952 has the layout.
@@ -13,7 +13,7 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3];
 const COMMENT: u8 = 0x10;
 const TRAILER: usize = 8;
 
-/// Whether a file of this beginning is gzip, whatever its name says: HotSpot never corrects an extension.
+/// Whether a file of this beginning is gzip, whatever its name says: `HotSpot` never corrects an extension.
 #[must_use]
 pub fn is_gzip(beginning: &[u8]) -> bool {
     beginning.starts_with(&[0x1f, 0x8b])

@@ -108,30 +108,25 @@ pub enum Step {
 /// What comes next, from what is on disk: `file` is how the dump looks now, if it is there.
 #[must_use]
 pub fn next(file: Option<Mark>, stage: Option<&Stage>) -> Step {
-    match (file, stage) {
-        (Some(_), None) => Step::Adopt,
-        (None, None) => Step::Forget,
-        (Some(_), Some(Stage::Claimed | Stage::Uploading { upload: None, .. })) => Step::Ship,
-        (Some(_), Some(Stage::Uploading { upload: Some(id), .. })) => {
-            Step::AbortThenShip(UploadId(id.clone()))
-        }
-        (
-            Some(now),
-            Some(Stage::Stored {
-                as_it_stood: Some(then),
-                ..
-            }),
-        ) if now != *then => Step::Ship,
-        (Some(_), Some(Stage::Stored { .. })) => Step::Finish,
-        (None, Some(Stage::Uploading { upload: Some(id), .. })) => {
-            Step::AbortThenForget(UploadId(id.clone()))
-        }
-        (
-            None,
-            Some(Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } | Stage::Kept { .. }),
-        ) => Step::Forget,
-        (Some(now), Some(Stage::Kept { mark })) if now == *mark => Step::Remember,
-        (Some(_), Some(Stage::Kept { .. })) => Step::Ship,
+    let Some(now) = file else {
+        return match stage {
+            Some(Stage::Uploading { upload: Some(id), .. }) => Step::AbortThenForget(UploadId(id.clone())),
+            None
+            | Some(Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } | Stage::Kept { .. }) => {
+                Step::Forget
+            }
+        };
+    };
+    match stage {
+        None => Step::Adopt,
+        Some(Stage::Uploading { upload: Some(id), .. }) => Step::AbortThenShip(UploadId(id.clone())),
+        Some(Stage::Stored {
+            as_it_stood: Some(then),
+            ..
+        }) if now != *then => Step::Ship,
+        Some(Stage::Stored { .. }) => Step::Finish,
+        Some(Stage::Kept { mark }) if now == *mark => Step::Remember,
+        Some(Stage::Claimed | Stage::Uploading { .. } | Stage::Kept { .. }) => Step::Ship,
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Place {
 enum Kind {
     /// Ours: files are claimed by renaming them.
     Own(PathBuf),
-    /// The user's HeapDumpPath: files are shipped from where they are.
+    /// The user's `HeapDumpPath`: files are shipped from where they are.
     Foreign(PathBuf),
 }
 
@@ -90,12 +90,13 @@ impl Place {
                 continue;
             }
             if wanted {
-                listing.dumps.push(name)
+                listing.dumps.push(name);
             } else {
-                listing.segments.push(name)
+                listing.segments.push(name);
             }
         }
         listing.dumps.sort();
+        listing.segments.sort();
         Ok(listing)
     }
 

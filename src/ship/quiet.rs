@@ -56,7 +56,7 @@ mod tests {
         };
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let settle = Duration::from_secs(60);
+        let settle = Duration::from_mins(1);
         let mut quiet = Quiet::new(Look(vec![mark(1)]), start);
         quiet.look(Look(vec![mark(1)]), after(59));
         assert!(!quiet.settled(settle, after(59)));

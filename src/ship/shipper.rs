@@ -1,7 +1,7 @@
 //! The agent's loop: look, claim, and bring one dump after the other to its end.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::attempt::{Attempt, Context, Error, Evidence, Outcome};
 use super::key::KeyTemplate;
-use super::ledger::Stage;
+use super::ledger::{Entry, Stage};
 use super::places::Place;
 use super::quiet::Quiet;
 use super::quota;
@@ -133,7 +133,7 @@ impl Shipper {
         if let Some(dump) = self.tracked.iter().find(finishing) {
             return Some(Task::Ship(dump.attempt(Evidence::Settled)));
         }
-        self.tracked.sort_by(|a, b| a.entry.time.cmp(&b.entry.time));
+        self.tracked.sort_by_key(|dump| dump.entry.time);
         let mut ready: Vec<Attempt> = Vec::new();
         let mut due: Vec<bool> = Vec::new();
         for dump in self.tracked.iter().filter(|dump| !dump.rests() && !dump.given_up) {
@@ -180,67 +180,71 @@ impl Shipper {
             name,
             entry,
             file,
-            evidence: _,
+            evidence,
+            look,
         } = attempt;
-        let Some(at) = self
-            .tracked
-            .iter()
-            .position(|dump| dump.name == name && dump.entry.container == entry.container)
-        else {
+        let mine = |dump: &Tracked| dump.name == name && dump.entry.container == entry.container;
+        let Some(at) = self.tracked.iter().position(mine) else {
             return;
         };
-        let Some(dump) = self.tracked.get_mut(at) else {
-            return;
-        };
-        dump.entry = entry;
         match result {
             Ok(outcome) => {
-                dump.failures = 0;
-                if self.said.take().is_some() {
-                    tracing::info!("the store answers again");
+                say(&file, &entry.container, &outcome);
+                if matches!(outcome, Outcome::Shipped(_) | Outcome::ShippedAsItStood(_))
+                    && self.said.take().is_some()
+                {
+                    tracing::info!("the store takes dumps again");
                 }
-                let kept = match &outcome {
-                    Outcome::NotYet => {
-                        dump.judged = Some(dump.quiet.last().clone());
-                        true
+                let stays = match outcome {
+                    Outcome::NotYet | Outcome::ShippedAsItStood(_) => true,
+                    Outcome::Shipped(_) | Outcome::Rejected(..) | Outcome::Dropped | Outcome::Forgotten => {
+                        matches!(entry.stage, Stage::Kept { .. })
                     }
-                    Outcome::ShippedAsItStood(_) => true,
-                    _ => matches!(dump.entry.stage, Stage::Kept { .. }),
+                    Outcome::Vanished => false,
                 };
-                say(&file.to_string_lossy(), &dump.entry.container, &outcome);
-                if !kept {
+                if !stays {
                     self.tracked.remove(at);
+                } else if let Some(dump) = self.tracked.get_mut(at) {
+                    dump.entry = entry;
+                    dump.failures = 0;
+                    // No second look at the same bytes. When we are to end, none at all: the wait could be long.
+                    dump.given_up = matches!(outcome, Outcome::NotYet) && evidence == Evidence::Ending;
+                    dump.judged = Some(look);
                 }
             }
             Err(error) => {
-                dump.failures += 1;
-                let person = error.needs_a_person();
-                let pause = retry::pause(dump.failures, person, chance());
-                dump.not_before = Some(now + pause);
-                dump.given_up =
-                    self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && person;
-                let (text, detail) = (error.to_string(), chain(&error));
-                let cause = error
-                    .cause()
-                    .map_or_else(|| text.clone(), |cause| cause.to_string());
-                if self.said.as_ref() != Some(&cause) {
-                    tracing::error!(
-                        container = dump.entry.container,
-                        dump = dump.entry.file,
-                        detail,
-                        "{text}; the dump is kept and tried again"
-                    );
-                } else {
-                    tracing::debug!(
-                        container = dump.entry.container,
-                        dump = dump.entry.file,
-                        detail,
-                        "{text}"
-                    );
+                let text = self.complaint(&error, &entry);
+                self.said = Some(text);
+                if let Some(dump) = self.tracked.get_mut(at) {
+                    let person = error.needs_a_person();
+                    dump.entry = entry;
+                    dump.failures += 1;
+                    dump.not_before = Some(now + retry::pause(dump.failures, person, chance()));
+                    dump.given_up =
+                        self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && person;
                 }
-                self.said = Some(cause);
             }
         }
+    }
+
+    /// Says what is wrong, once for each cause in a row, and returns the cause.
+    fn complaint(&self, error: &Error, entry: &Entry) -> String {
+        let (text, detail) = (error.to_string(), chain(error));
+        let cause = error
+            .cause()
+            .map_or_else(|| text.clone(), |cause| cause.to_string());
+        let (container, dump) = (&entry.container, &entry.file);
+        if self.said.as_ref() == Some(&cause) {
+            tracing::debug!(container, dump, detail, "{text}");
+        } else {
+            tracing::error!(
+                container,
+                dump,
+                detail,
+                "{text}; the dump is kept and tried again"
+            );
+        }
+        cause
     }
 
     /// Whether nothing is left that this process can do.
@@ -312,7 +316,9 @@ async fn end_of(running: &mut Option<Running>) -> (Attempt, Result<Outcome, Erro
     }
 }
 
-fn say(file: &str, container: &str, outcome: &Outcome) {
+fn say(file: &Path, container: &str, outcome: &Outcome) {
+    let file = file.to_string_lossy();
+    let file: &str = &file;
     match outcome {
         Outcome::Shipped(record) | Outcome::ShippedAsItStood(record) => {
             let completeness = match &record.completeness {

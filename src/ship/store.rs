@@ -85,7 +85,7 @@ impl Store {
         match self {
             Self::Cloud(cloud) => cloud.part(key, upload, index, bytes).await.map(PartTag),
             Self::Folder(folder) => folder
-                .part(upload, offset, bytes)
+                .part(key, offset, bytes)
                 .await
                 .map(|()| PartTag(String::new())),
         }
@@ -102,7 +102,7 @@ impl Store {
                     .complete(key, upload, parts.into_iter().map(|tag| tag.0))
                     .await
             }
-            Self::Folder(folder) => folder.complete(key, upload).await,
+            Self::Folder(folder) => folder.complete(key).await,
         }
     }
 
@@ -113,7 +113,7 @@ impl Store {
     pub async fn abort(&self, key: &str, upload: &UploadId) -> Result<(), Error> {
         match self {
             Self::Cloud(cloud) => cloud.abort(key, upload).await,
-            Self::Folder(folder) => folder.abort(upload).await,
+            Self::Folder(folder) => folder.abort(key).await,
         }
     }
 

@@ -45,7 +45,7 @@ enum End {
     Other,
 }
 
-/// Tag 0x2C, no time, no length: what HotSpot writes last.
+/// Tag 0x2C, no time, no length: what `HotSpot` writes last.
 const END_RECORD: [u8; 9] = [0x2c, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Inflating a whole dump to find out is not worth it while it grows.
 const GZIP_PAUSE: Duration = Duration::from_secs(2);
@@ -140,6 +140,7 @@ impl Tracked {
             entry: self.entry.clone(),
             file: self.file.clone(),
             evidence,
+            look: self.quiet.last().clone(),
         }
     }
 }

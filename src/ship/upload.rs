@@ -1,5 +1,6 @@
 //! One dump on its way into the store: the pipeline on its threads, and at most two parts in flight.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use bytes::BytesMut;
@@ -9,7 +10,6 @@ use tokio::task::JoinSet;
 use super::pipeline::{self, Piece, Plan, Summary};
 use super::source::Blocks;
 use super::store::{self, Metadata, PartTag, Store, UploadId};
-use std::sync::Arc;
 
 /// Parts on their way at a time. More would hide latency better and cost 8 MiB each.
 const IN_FLIGHT: usize = 2;
@@ -160,17 +160,16 @@ impl Parts<'_> {
     }
 
     async fn send(&mut self, bytes: bytes::Bytes, caller: &mut impl Caller) -> Result<(), Error> {
-        let upload = match &self.upload {
-            Some(upload) => upload.clone(),
-            None => {
-                let upload = self
-                    .target
-                    .store
-                    .begin(&self.target.key, &self.target.metadata)
-                    .await?;
-                caller.begun(&upload);
-                self.upload.insert(upload).clone()
-            }
+        let upload = if let Some(upload) = &self.upload {
+            upload.clone()
+        } else {
+            let upload = self
+                .target
+                .store
+                .begin(&self.target.key, &self.target.metadata)
+                .await?;
+            caller.begun(&upload);
+            self.upload.insert(upload).clone()
         };
         while self.flying.len() >= IN_FLIGHT {
             self.landed().await?;

@@ -22,7 +22,7 @@ use crate::support::{
 };
 
 /// For what takes seconds at most on a machine that does nothing else.
-pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_mins(1);
 
 pub(super) struct Scene {
     folder: TempDir,
@@ -173,12 +173,10 @@ impl Scene {
     /// The dump in an object.
     pub(super) fn dump(&self, key: &str) -> Vec<u8> {
         let object = self.read(key);
-        if key.ends_with(".gz") {
-            gunzip(&object)
-        } else if key.ends_with(".zst") {
-            zstd::stream::decode_all(object.as_slice()).unwrap()
-        } else {
-            object
+        match key.rsplit('.').next() {
+            Some("gz") => gunzip(&object),
+            Some("zst") => zstd::stream::decode_all(object.as_slice()).unwrap(),
+            _ => object,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Looking: what is in the ledger, what has appeared, what has grown, which segments nobody will need again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,7 @@ impl Shipper {
     /// Claims what has appeared and looks at what is growing.
     pub(super) fn look(&mut self, now: Instant) {
         self.unclaimed.retain(|file, _| file.exists());
+        let mut segments: BTreeMap<String, Vec<(String, Mark)>> = BTreeMap::new();
         for place in self.places.clone() {
             let listing = match place.list() {
                 Ok(listing) => listing,
@@ -78,9 +80,15 @@ impl Shipper {
                     Err(error) => self.complain(&file, "cannot claim", &error),
                 }
             }
-            self.look_at_segments(&place, &listing, now);
+            let marked = marks(&place, &listing);
+            self.look_at_segments(&place, &listing, &marked, now);
+            segments.insert(place.source.name, marked);
         }
-        let looks: Vec<Look> = self.tracked.iter().map(|dump| self.look_of(dump)).collect();
+        let looks: Vec<Look> = self
+            .tracked
+            .iter()
+            .map(|dump| self.look_of(dump, &segments))
+            .collect();
         for (dump, look) in self.tracked.iter_mut().zip(looks) {
             dump.look(look, now);
         }
@@ -176,54 +184,52 @@ impl Shipper {
     }
 
     /// The file and its segments; nothing where the file is gone.
-    fn look_of(&self, dump: &Tracked) -> Look {
+    fn look_of(&self, dump: &Tracked, segments: &BTreeMap<String, Vec<(String, Mark)>>) -> Look {
         let Ok(metadata) = fs::symlink_metadata(&dump.file) else {
             return Look(Vec::new());
         };
         let mut marks = vec![Mark::of(&metadata)];
+        let Entry {
+            container,
+            file,
+            time,
+            ..
+        } = &dump.entry;
+        let own =
+            |(segment, mark): &(String, Mark)| (segment_of(segment) == Some(file.as_str())).then_some(*mark);
+        let segments: Vec<Mark> = segments
+            .get(container)
+            .into_iter()
+            .flatten()
+            .filter_map(own)
+            .collect();
         // A later dump of this name has taken the segments over: their JVM is another one.
-        let newest = self
-            .tracked
-            .iter()
-            .filter(|other| {
-                other.entry.container == dump.entry.container && other.entry.file == dump.entry.file
-            })
-            .all(|other| other.entry.time <= dump.entry.time);
-        let place = self
-            .places
-            .iter()
-            .find(|place| place.source.name == dump.entry.container);
-        if let Some(place) = place.filter(|_| newest) {
-            let listing = place.list().unwrap_or_default();
-            let mut segments: Vec<&String> = listing
-                .segments
-                .iter()
-                .filter(|segment| segment_of(segment) == Some(dump.entry.file.as_str()))
-                .collect();
-            segments.sort();
-            marks.extend(segments.into_iter().filter_map(|segment| {
-                fs::symlink_metadata(place.directory().join(segment))
-                    .ok()
-                    .map(|metadata| Mark::of(&metadata))
-            }));
+        let later = |other: &Tracked| {
+            other.entry.container == *container && other.entry.file == *file && other.entry.time > *time
+        };
+        if !segments.is_empty() && !self.tracked.iter().any(later) {
+            marks.extend(segments);
         }
         Look(marks)
     }
 
-    /// Removes segments that no living JVM can come back for: HotSpot opens them again by name, so one that is removed
+    /// Removes segments that no living JVM can come back for: `HotSpot` opens them again by name, so one that is removed
     /// too early costs the dump. Left in place they would cost the next one (`File exists`).
-    fn look_at_segments(&mut self, place: &Place, listing: &Listing, now: Instant) {
+    fn look_at_segments(
+        &mut self,
+        place: &Place,
+        listing: &Listing,
+        marked: &[(String, Mark)],
+        now: Instant,
+    ) {
         self.segments
             .retain(|file, _| file.parent() != Some(place.directory()) || file.exists());
         if place.is_foreign() {
             return;
         }
-        for name in &listing.segments {
+        for (name, mark) in marked {
             let file = place.directory().join(name);
-            let Ok(metadata) = fs::symlink_metadata(&file) else {
-                continue;
-            };
-            let look = Look(vec![Mark::of(&metadata)]);
+            let look = Look(vec![*mark]);
             let quiet = self
                 .segments
                 .entry(file.clone())
@@ -242,7 +248,7 @@ impl Shipper {
                     Ok(()) => tracing::info!(
                         container = place.source.name,
                         segment = name,
-                        bytes = metadata.len(),
+                        bytes = mark.size,
                         "removed a segment that a killed JVM left"
                     ),
                     Err(error) => self.complain(&file, "cannot remove", &error),
@@ -263,6 +269,15 @@ impl Shipper {
             );
         }
     }
+}
+
+/// How the segments of a place look, in order.
+fn marks(place: &Place, listing: &Listing) -> Vec<(String, Mark)> {
+    let look = |name: &String| {
+        let metadata = fs::symlink_metadata(place.directory().join(name)).ok()?;
+        Some((name.clone(), Mark::of(&metadata)))
+    };
+    listing.segments.iter().filter_map(look).collect()
 }
 
 /// The earlier of birth and last write: a dump that was copied here keeps its own time where the copy kept it.

@@ -33,16 +33,17 @@ impl Folder {
         .await
     }
 
+    /// The name of an upload is that of its file, which the key tells as well.
     pub(super) async fn begin(&self, key: &str) -> Result<UploadId, Error> {
         let temporary = self.temporary(key);
-        let id = UploadId(temporary.to_string_lossy().into_owned());
-        self.blocking("begin", key, move || create(&temporary).map(|_| id))
+        let upload = UploadId(temporary.to_string_lossy().into_owned());
+        self.blocking("begin", key, move || create(&temporary).map(|_| upload))
             .await
     }
 
-    pub(super) async fn part(&self, upload: &UploadId, offset: u64, bytes: Bytes) -> Result<(), Error> {
-        let temporary = PathBuf::from(&upload.0);
-        self.blocking("write", &upload.0, move || {
+    pub(super) async fn part(&self, key: &str, offset: u64, bytes: Bytes) -> Result<(), Error> {
+        let temporary = self.temporary(key);
+        self.blocking("write", key, move || {
             File::options()
                 .write(true)
                 .open(temporary)?
@@ -51,15 +52,15 @@ impl Folder {
         .await
     }
 
-    pub(super) async fn complete(&self, key: &str, upload: &UploadId) -> Result<(), Error> {
-        let (temporary, object) = (PathBuf::from(&upload.0), self.object(key));
+    pub(super) async fn complete(&self, key: &str) -> Result<(), Error> {
+        let (temporary, object) = (self.temporary(key), self.object(key));
         self.blocking("complete", key, move || publish(&temporary, &object))
             .await
     }
 
-    pub(super) async fn abort(&self, upload: &UploadId) -> Result<(), Error> {
-        let temporary = PathBuf::from(&upload.0);
-        self.blocking("remove", &upload.0, move || match fs::remove_file(temporary) {
+    pub(super) async fn abort(&self, key: &str) -> Result<(), Error> {
+        let temporary = self.temporary(key);
+        self.blocking("give up", key, move || match fs::remove_file(temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         })
@@ -132,11 +133,17 @@ mod tests {
     async fn parts_become_one_file_under_its_name_only_at_the_end() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::new(root.path().to_owned());
-        let upload = folder.begin("a/b.hprof.gz").await.unwrap();
-        folder.part(&upload, 3, Bytes::from_static(b"def")).await.unwrap();
-        folder.part(&upload, 0, Bytes::from_static(b"abc")).await.unwrap();
+        folder.begin("a/b.hprof.gz").await.unwrap();
+        folder
+            .part("a/b.hprof.gz", 3, Bytes::from_static(b"def"))
+            .await
+            .unwrap();
+        folder
+            .part("a/b.hprof.gz", 0, Bytes::from_static(b"abc"))
+            .await
+            .unwrap();
         assert!(folder.size("a/b.hprof.gz").await.is_err());
-        folder.complete("a/b.hprof.gz", &upload).await.unwrap();
+        folder.complete("a/b.hprof.gz").await.unwrap();
         assert_eq!(folder.size("a/b.hprof.gz").await.unwrap(), 6);
         assert_eq!(fs::read(root.path().join("a/b.hprof.gz")).unwrap(), b"abcdef");
         assert_eq!(fs::read_dir(root.path().join("a")).unwrap().count(), 1);
@@ -146,9 +153,9 @@ mod tests {
     async fn a_given_up_upload_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::new(root.path().to_owned());
-        let upload = folder.begin("b.gz").await.unwrap();
-        folder.abort(&upload).await.unwrap();
-        folder.abort(&upload).await.unwrap();
+        folder.begin("b.gz").await.unwrap();
+        folder.abort("b.gz").await.unwrap();
+        folder.abort("b.gz").await.unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
