@@ -67,25 +67,39 @@ impl Compressor {
         })
     }
 
-    /// Replaces `out` with the member for `block`; the `first` one of an object says how large members are.
-    /// Returns the CRC-32 of the block.
+    /// Writes the member for `block` to the beginning of `out`; the `first` one of an object says how large members are.
+    ///
+    /// `out` grows to what a member can need at most and stays so: buffers are used again, and pages that no member
+    /// reaches cost nothing.
     ///
     /// # Errors
     /// When the encoder fails, which for blocks of memory means that memory ran out.
-    pub fn member(&mut self, first: bool, block: &[u8], out: &mut Vec<u8>) -> io::Result<u32> {
-        out.clear();
-        let crc = crc32fast::hash(block);
-        match self {
-            Self::Gzip(deflate) => gzip::member(deflate, first, block, crc, out)?,
-            Self::Zstd(zstd) => {
-                out.resize(zstd::zstd_safe::compress_bound(block.len()), 0);
-                let length = zstd.compress_to_buffer(block, out.as_mut_slice())?;
-                out.truncate(length);
-            }
-            Self::None => out.extend_from_slice(block),
+    pub fn member(&mut self, first: bool, block: &[u8], out: &mut Vec<u8>) -> io::Result<Member> {
+        let bound = match self {
+            Self::Gzip(deflate) => gzip::bound(deflate, block.len()),
+            Self::Zstd(_) => zstd::zstd_safe::compress_bound(block.len()),
+            Self::None => block.len(),
+        };
+        if out.len() < bound {
+            *out = vec![0; bound];
         }
-        Ok(crc)
+        let crc = crc32fast::hash(block);
+        let length = match self {
+            Self::Gzip(deflate) => gzip::member(deflate, first, block, crc, out)?,
+            Self::Zstd(zstd) => zstd.compress_to_buffer(block, out.as_mut_slice())?,
+            Self::None => io::Write::write(&mut out.as_mut_slice(), block)?,
+        };
+        Ok(Member { length, crc })
     }
+}
+
+/// What a block has become.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// Bytes of the member.
+    pub length: usize,
+    /// CRC-32 of the block.
+    pub crc: u32,
 }
 
 /// Raw deflate of a whole block.
@@ -160,12 +174,15 @@ mod tests {
         let (mut object, mut member) = (Vec::new(), Vec::new());
         let mut crc = crc32fast::Hasher::new();
         for (at, block) in blocks.iter().enumerate() {
-            let block_crc = compressor.member(at == 0, block, &mut member).unwrap();
+            let Member {
+                length,
+                crc: block_crc,
+            } = compressor.member(at == 0, block, &mut member).unwrap();
             crc.combine(&crc32fast::Hasher::new_with_initial_len(
                 block_crc,
                 block.len() as u64,
             ));
-            object.extend_from_slice(&member);
+            object.extend_from_slice(&member[..length]);
         }
         (object, crc.finalize())
     }

@@ -11,7 +11,7 @@ use std::thread;
 
 use bytes::{Bytes, BytesMut};
 
-use super::codec::{Codec, Compressor};
+use super::codec::{Codec, Compressor, Member};
 use super::parts::Cutter;
 use super::source::Blocks;
 use crate::hprof::{Verdict, Walk};
@@ -91,12 +91,12 @@ struct Buffers {
 struct Job {
     buffers: Buffers,
     first: bool,
-    done: SyncSender<Result<Member, Error>>,
+    done: SyncSender<Result<Done, Error>>,
 }
 
-struct Member {
+struct Done {
     buffers: Buffers,
-    crc: u32,
+    member: Member,
 }
 
 /// What the reader knows at the end.
@@ -134,8 +134,8 @@ pub fn run(
         Form::Gzipped => Codec::None,
     };
     let threads = threads.max(1);
-    // One block at each thread, one waiting for it, one being read and one being cut.
-    let circulating = 2 * threads + 2;
+    // Two for each thread, at work and waiting, and one that is being cut.
+    let circulating = 2 * threads + 1;
     let (free, empty) = sync_channel(circulating);
     for _ in 0..circulating {
         free.send(Buffers::default()).map_err(|_| Error::Thread)?;
@@ -200,7 +200,7 @@ fn read(
     form: Form,
     empty: &Receiver<Buffers>,
     jobs: &Sender<Job>,
-    order: &Sender<Receiver<Result<Member, Error>>>,
+    order: &Sender<Receiver<Result<Done, Error>>>,
 ) -> Result<Seen, Error> {
     let mut examiner = Examiner::new(form);
     let mut first = true;
@@ -234,7 +234,7 @@ fn compress(codec: Codec, waiting: &Mutex<Receiver<Job>>) {
         let result = match &mut compressor {
             Ok(compressor) => compressor
                 .member(first, &buffers.block, &mut buffers.member)
-                .map(|crc| Member { buffers, crc })
+                .map(|member| Done { buffers, member })
                 .map_err(Error::Compress),
             Err(error) => Err(Error::Compress(io::Error::from(error.kind()))),
         };
@@ -244,7 +244,7 @@ fn compress(codec: Codec, waiting: &Mutex<Receiver<Job>>) {
 }
 
 fn cut(
-    members: Receiver<Receiver<Result<Member, Error>>>,
+    members: Receiver<Receiver<Result<Done, Error>>>,
     free: &SyncSender<Buffers>,
     cutter: &mut Cutter<'_>,
     deliver: &mut impl FnMut(Piece) -> bool,
@@ -252,14 +252,18 @@ fn cut(
     let mut crc = crc32fast::Hasher::new();
     let mut dump_bytes = 0;
     for member in members {
-        let Member {
+        let Done {
             buffers,
-            crc: block_crc,
+            member: Member {
+                length,
+                crc: block_crc,
+            },
         } = member.recv().map_err(|_| Error::Thread)??;
-        let length = buffers.block.len() as u64;
-        crc.combine(&crc32fast::Hasher::new_with_initial_len(block_crc, length));
-        dump_bytes += length;
-        cutter.push(&buffers.member, |bytes| deliver(Piece { bytes, last: None }))?;
+        let block = buffers.block.len() as u64;
+        crc.combine(&crc32fast::Hasher::new_with_initial_len(block_crc, block));
+        dump_bytes += block;
+        let member = buffers.member.get(..length).ok_or(Error::Thread)?;
+        cutter.push(member, |bytes| deliver(Piece { bytes, last: None }))?;
         // The reader may be through already.
         drop(free.send(buffers));
     }
