@@ -14,8 +14,9 @@ help: ## this list
 
 demo: ## watch the whole job on a real JVM: patch, out of memory, dump, shipped (about 30 s once built)
 	@scripts/setup.sh demo
-	cargo build --quiet --locked --bins $(FEATURES)
-	cargo run --quiet --locked --bin heapship $(FEATURES) -- demo
+	@echo "building (some minutes the first time)"
+	@cargo build --quiet --locked --bins $(FEATURES)
+	@cargo run --quiet --locked --bin heapship $(FEATURES) -- demo
 
 test: ## all tests, with real JVMs and a real S3 server
 	@scripts/setup.sh test

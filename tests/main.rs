@@ -10,5 +10,6 @@ mod http;
 mod inject;
 mod pre_stop;
 mod schema;
+mod scripts;
 mod support;
 mod tls;
