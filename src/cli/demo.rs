@@ -248,7 +248,10 @@ impl<'a> Demo<'a> {
         )?;
         let mut app = self.node.start(pod, "app")?;
         self.follow(&mut app, |line| line == "serving")?;
-        let hook = list(&container_of(pod, "app")?["lifecycle"]["preStop"]["exec"]["command"]);
+        let mut hook = list(&container_of(pod, "app")?["lifecycle"]["preStop"]["exec"]["command"]);
+        // In a container the hook finds the JVM by itself. Here it would find every JVM of this user.
+        let own = ["--pid".to_owned(), app.process.0.id().to_string()];
+        hook.splice(2..2, own);
         let mut hook = self.node.exec(pod, "app", &hook)?;
         let status = self.follow(&mut hook, |_| false)?;
         if !status.contains("exit status: 0") {
