@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::inject::plan::{Plan, container_place, spec};
+use crate::inject::plan::Plan;
+use crate::inject::pod::{container_place, spec};
 use crate::inject::volumes::memory_limit;
 use crate::names::{self, variable};
 use crate::quantity::{Bytes, format_duration};
