@@ -62,8 +62,14 @@ pub fn run(arguments: Arguments) -> Exit {
     match dispatch(arguments, &mut console) {
         Ok(exit) => exit,
         Err(Stop { exit, error }) => {
-            // Where standard error is closed there is nobody left to tell.
-            let _ = writeln!(console.stderr, "heapship: {error:#}");
+            // `heapship … | head` has read enough, and knows.
+            let unread = error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+            if !unread {
+                // Where standard error is closed there is nobody left to tell.
+                let _ = writeln!(console.stderr, "heapship: {error:#}");
+            }
             exit
         }
     }
@@ -108,15 +114,20 @@ impl Stop {
             error: error.into(),
         }
     }
+
+    /// It could not be done.
+    fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            error: error.into(),
+        }
+    }
 }
 
 /// Everything that is written goes to the console.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
-        Self {
-            exit: Exit::Failed,
-            error: anyhow::Error::new(error).context("cannot write the result"),
-        }
+        Self::failed(anyhow::Error::new(error).context("cannot write the result"))
     }
 }
 

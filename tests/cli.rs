@@ -133,6 +133,34 @@ fn a_namespace_gives_its_pods_their_defaults_wherever_it_stands() {
 }
 
 #[test]
+fn a_template_with_little_or_no_metadata_goes_there_and_back() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  annotations:\n    heapship.io/inject: \"true\"\n    heapship.io/destination: s3://dumps\n---\n";
+    for metadata in [
+        "",
+        "    metadata:\n",
+        "    metadata: {}\n",
+        "    metadata:\n      annotations:\n",
+        "    metadata: {annotations: {}}\n",
+    ] {
+        let text = format!(
+            "{namespace}kind: Deployment\nmetadata: {{name: a}}\nspec:\n  template:\n{metadata}    spec: {{containers: [{{name: app, image: a}}]}}\n"
+        );
+        let injected = heapship(&["inject", "-f", "-"], &text);
+        assert_eq!(
+            (injected.code, injected.stderr.as_str()),
+            (0, "Deployment/a in default: injected\n"),
+            "{text}"
+        );
+        assert_eq!(
+            heapship(&["inject", "-f", "-"], &injected.stdout).stdout,
+            injected.stdout,
+            "{text}"
+        );
+        assert_eq!(heapship(&["uninject", "-f", "-"], &injected.stdout).stdout, text);
+    }
+}
+
+#[test]
 fn a_workload_names_itself_to_the_agent() {
     let injected = heapship(&["inject", "-f", "deployment.yaml", "-o", "json"], "");
     let deployment: Value = serde_json::from_str(&injected.stdout).unwrap();
@@ -231,6 +259,31 @@ fn a_result_that_cannot_be_written_is_exit_code_3() {
     assert!(
         stderr.ends_with("heapship: cannot write the result: No space left on device (os error 28)\n"),
         "{stderr}"
+    );
+}
+
+#[test]
+fn a_reader_that_has_read_enough_gets_no_complaint() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_heapship"))
+        .args(["uninject", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    // It ends only now, so nothing can have been written before.
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"kind: ConfigMap\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "nothing here is a pod or makes pods\n"
     );
 }
 

@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use crate::schema::openapi::openapi;
 
+mod generated;
 mod laws;
 
 /// A case with everything that decides about its pod.

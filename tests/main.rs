@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
+mod attach;
 mod cli;
 mod docs;
 mod hprof;
 mod http;
 mod inject;
+mod pre_stop;
 mod schema;
 mod support;
 mod tls;

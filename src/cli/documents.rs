@@ -48,7 +48,7 @@ pub enum Error {
         error: yaml::Error,
     },
     /// Not JSON, in a file that says it is.
-    #[error("{source_name}: line {}, column {}: not JSON", .error.line(), .error.column())]
+    #[error("{source_name}: not JSON: {error}")]
     Json {
         /// The file.
         source_name: String,

@@ -167,10 +167,14 @@ fn write(
         return;
     }
     let absent = environment.last(variable).is_none();
+    let bare = environment
+        .last(variable)
+        .is_some_and(|(_, entry)| is_literal(entry) && entry.get("value").is_none());
     let note = |links| AddedOptions {
         front: front.clone(),
         behind: behind.clone(),
         absent,
+        bare,
         links,
     };
     match environment.last(variable) {

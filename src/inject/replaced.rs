@@ -53,6 +53,9 @@ pub struct AddedOptions {
     /// There was no entry of the name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
+    /// The entry was there without a value, which means an empty one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bare: bool,
     /// Entries of the chain that are ours, before the user's renamed ones; absent for a literal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub links: Option<usize>,

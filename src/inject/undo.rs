@@ -62,6 +62,13 @@ pub fn uninject(pod: &Value) -> Value {
         if emptied {
             give_back_empty(metadata, "annotations", "annotations", &replaced);
         }
+        // A template may do without metadata.
+        if emptied
+            && metadata.is_empty()
+            && let Some(pod) = pod.as_object_mut()
+        {
+            give_back_empty(pod, "metadata", "metadata", &replaced);
+        }
     }
     pod
 }
@@ -194,6 +201,7 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
         front,
         behind,
         absent: _,
+        bare,
         links,
     } = added;
     let original = format!("{}{variable}", names::ORIGINAL_OPTIONS_PREFIX);
@@ -235,10 +243,14 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
                     .strip_suffix(behind.as_str())
                     .map_or(rest, |rest| rest.strip_suffix(' ').unwrap_or(rest));
             }
-            entry["value"] = match empty {
+            let rest = match empty {
                 Some(original) if rest.is_empty() => original.clone(),
                 _ => Value::String(rest.to_owned()),
             };
+            match entry.as_object_mut() {
+                Some(entry) if *bare && rest == "" => drop(entry.shift_remove("value")),
+                _ => entry["value"] = rest,
+            }
         }
     }
 }

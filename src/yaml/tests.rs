@@ -185,6 +185,14 @@ fn json_in_yaml_is_continued_in_its_form() {
 }
 
 #[test]
+fn nothing_between_braces_becomes_something_in_its_place() {
+    assert_eq!(
+        change("m: {a: , b}  # x\n", &json!({"m": {"a": {"c": 1}, "b": 2}})),
+        "m: {a: {c: 1} , b: 2}  # x\n"
+    );
+}
+
+#[test]
 fn a_document_that_cannot_be_edited_is_written_anew_and_says_so() {
     let text = "a: &x {b: 1}  # shared\nc: *x\n";
     let documents = read(text).unwrap();

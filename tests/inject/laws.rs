@@ -22,6 +22,9 @@ fn compare(path: &str, before: &Value, after: &Value, faults: &mut Vec<String>) 
                 }
             }
         }
+        (Value::Array(old), Value::Array(new)) if path.rsplit('.').next() == Some("env") => {
+            variables(path, old, new, faults);
+        }
         (Value::Array(old), Value::Array(new)) => {
             // What was there is still there in the same order; ours stands anywhere between.
             let mut rest = new.iter();
@@ -38,11 +41,30 @@ fn compare(path: &str, before: &Value, after: &Value, faults: &mut Vec<String>) 
                 }
             }
         }
-        // Ours comes in front of or behind the user's text; that stays byte for byte.
-        (Value::String(old), Value::String(new)) if path.contains(".env[") && new.contains(old.as_str()) => {}
         // An empty list or map that got something.
         (Value::Null, Value::Object(_) | Value::Array(_)) => {}
         _ => faults.push(format!("{path} was {before} and is {after}")),
+    }
+}
+
+/// Every entry of the user's is still there, in order: as it was, or under a new name, or with ours around its text.
+fn variables(path: &str, old: &[Value], new: &[Value], faults: &mut Vec<String>) {
+    let mut rest = new.iter();
+    for entry in old {
+        let mut renamed = entry.clone();
+        renamed["name"] = format!("HEAPSHIP_ORIGINAL_{}", entry["name"].as_str().unwrap_or_default()).into();
+        let extended = |now: &Value| {
+            let text = |entry: &Value| entry["value"].as_str().unwrap_or_default().to_owned();
+            let without = |entry: &Value| {
+                let mut entry = entry.clone();
+                entry.as_object_mut().map(|entry| entry.shift_remove("value"));
+                entry
+            };
+            without(now) == without(entry) && text(now).contains(&text(entry))
+        };
+        if !rest.any(|now| now == entry || *now == renamed || extended(now)) {
+            faults.push(format!("{path}: {entry} is gone, or came before another one"));
+        }
     }
 }
 

@@ -22,7 +22,11 @@ impl Editor<'_> {
             .iter()
             .map(|entry| Place {
                 start: entry.key_span.start,
-                end: entry.node.end(self.text),
+                // Where nothing is written, the parser's place for it is before the colon.
+                end: match self.colon(entry) {
+                    Some(colon) if entry.node.span.is_empty() => colon + 1,
+                    _ => entry.node.end(self.text),
+                },
             })
             .collect();
         let mut kept = Vec::new();
