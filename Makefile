@@ -7,15 +7,16 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FEATURES = --features "$$(scripts/features.sh)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bench bench-smoke docs image e2e bless clean
+.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e bless clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## watch the whole job on a real JVM: patch, out of memory, dump, shipped (about 30 s once built)
 	@scripts/setup.sh demo
-	cargo build --quiet --locked --bins $(FEATURES)
-	cargo run --quiet --locked --bin heapship $(FEATURES) -- demo
+	@echo "building (some minutes the first time)"
+	@cargo build --quiet --locked --bins $(FEATURES)
+	@cargo run --quiet --locked --bin heapship $(FEATURES) -- demo
 
 test: ## all tests, with real JVMs and a real S3 server
 	@scripts/setup.sh test
@@ -33,6 +34,9 @@ fmt: ## format the sources and correct the spelling
 	@scripts/setup.sh lint
 	cargo fmt
 	.tools/python/bin/typos --write-changes
+
+fuzz: ## each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
+	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=60 || exit 1; done
 
 bench: ## speed as ratios against baselines of the same minutes (release build, many minutes)
 	@scripts/setup.sh bench

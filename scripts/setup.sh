@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 tools=$root/.tools
+# rustup puts cargo there, and a fresh shell does not know it yet.
+export PATH=$PATH:$HOME/.cargo/bin
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -29,6 +31,7 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
+# First of all: what cannot be installed here should be said before minutes are spent on the rest.
 rust() {
     have cargo || fail "no cargo: install Rust by rustup (https://rustup.rs) or your distribution, 1.95 or newer"
     # Where automatic installation is off, rustup needs to be asked for the version in rust-toolchain.toml.
@@ -78,6 +81,14 @@ go_is_new_enough() {
     [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
 }
 
+# Where the distribution's Go would do. Debian 12 has 1.19, which would only be in the way.
+need_go() {
+    local minor
+    have go && return 0
+    minor=$(apt-cache show golang-go 2>/dev/null | sed -n 's/^Version: 2:1\.\([0-9]*\).*/\1/p' | head -n 1)
+    ((${minor:-0} < 21)) || packages+=(golang-go)
+}
+
 # Builds the program of a module below scripts/, whose go.sum says what it is made of: MODULE PACKAGE WHAT-IF-NOT
 go_program() {
     local module=$root/scripts/$1 binary=$tools/bin/$1
@@ -110,31 +121,33 @@ dependency_checker() {
 
 case "${1:-}" in
 demo)
+    rust
     compilers
     install_packages
-    rust
     ;;
 test)
+    rust
     compilers
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     need mvn maven
+    need_go
     install_packages
-    rust
     java_runtimes
     go_program versitygw github.com/versity/versitygw/cmd/versitygw \
         "the tests use an S3 server in their own process instead"
     ;;
 lint)
+    rust
     compilers
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     install_packages
-    rust
     spell_checker
     dependency_checker
     ;;
 bench)
+    rust
     compilers
     need inotifywait inotify-tools
     need gzip gzip
@@ -142,7 +155,6 @@ bench)
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     install_packages
-    rust
     # The client of the baseline: its CPU and memory are part of what is compared.
     have aws || [[ -x $tools/python/bin/aws ]] || python_packages awscli
     have s5cmd || go_program s5cmd github.com/peak/s5cmd/v2 "its comparison is left out"

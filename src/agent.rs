@@ -1,10 +1,16 @@
 //! Arguments of `heapship-agent`: the shipper in its sidecar and the toolbox in the application's container.
 
+use std::error::Error as StdError;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::exit::Exit;
+use crate::ship;
 use crate::toolbox::{jmap, jps, pre_stop};
+
+pub mod install;
 
 /// Catches and ships heap dumps, and looks into JVMs without a JDK.
 #[derive(Debug, Parser)]
@@ -16,9 +22,17 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Copy this executable into a folder, where other containers find it.
+    Install {
+        /// The folder.
+        folder: PathBuf,
+    },
     Jmap(jmap::Arguments),
     Jps(jps::Arguments),
     PreStop(Box<pre_stop::Arguments>),
+    /// Catch heap dumps in a directory and ship them to a store.
+    #[command(args_override_self = true)]
+    Ship(Box<ship::Arguments>),
 }
 
 /// Runs one command to its end. The code is a number of [`crate::exit`], except where a pod's own hook has one.
@@ -26,8 +40,32 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command } = arguments;
     match command {
+        Command::Install { folder } => done(install::install(&folder)).into(),
         Command::Jmap(arguments) => jmap::run(&arguments).into(),
         Command::Jps(arguments) => jps::run(&arguments).into(),
         Command::PreStop(arguments) => pre_stop::run(*arguments),
+        Command::Ship(arguments) => ship::run(*arguments)
+            .unwrap_or_else(|error| failed(&error))
+            .into(),
     }
+}
+
+fn done(result: Result<(), impl StdError>) -> Exit {
+    match result {
+        Ok(()) => Exit::Done,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says what went wrong, with everything that led to it, in one line.
+fn failed(error: &dyn StdError) -> Exit {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    eprintln!("heapship-agent: {text}");
+    Exit::Failed
 }

@@ -8,6 +8,7 @@ use crate::cli::documents::Written;
 use crate::exit::Exit;
 
 pub mod completion;
+pub mod demo;
 pub mod documents;
 pub mod explain;
 pub mod inject;
@@ -28,6 +29,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completion(completion::Arguments),
+    Demo(demo::Arguments),
     Explain(explain::Arguments),
     Inject(inject::Arguments),
     Uninject(uninject::Arguments),
@@ -79,6 +81,7 @@ fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Sto
     let Arguments { command } = arguments;
     let exit = match command {
         Command::Completion(arguments) => completion::run(&arguments, console),
+        Command::Demo(arguments) => demo::run(arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
         Command::Inject(arguments) => inject::run(arguments, console),
         Command::Uninject(arguments) => uninject::run(arguments, console),

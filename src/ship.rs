@@ -1,1 +1,211 @@
-//! Placeholder.
+//! What the agent does with a dump: seen -> claimed -> streamed -> verified -> recorded -> deleted.
+//!
+//! In goes a directory in which JVMs write dumps; out come objects in a store, each with a record beside it that is
+//! written last. Two promises stand above the rest: the application is never disturbed (no file that a JVM still needs is
+//! touched), and nothing is deleted before the store has confirmed it.
+//!
+//! Pure: [`key`], [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`], [`quiet`], [`retry`], [`time`]. Bytes:
+//! [`source`] -> [`pipeline`] ([`codec`], [`gzip`], [`parts`]) -> [`upload`] -> [`store`]. The shell around them is
+//! [`shipper`], with one [`attempt`] at a time. Following a dump while it is written will be another [`source`].
+
+pub mod arguments;
+pub mod attempt;
+pub mod codec;
+pub mod destination;
+pub mod dump_name;
+pub mod gzip;
+pub mod key;
+pub mod ledger;
+pub mod parts;
+pub mod pipeline;
+pub mod places;
+pub mod quiet;
+pub mod quota;
+pub mod record;
+pub mod retry;
+pub mod shipper;
+pub mod source;
+pub mod store;
+pub mod time;
+pub mod tracked;
+pub mod upload;
+pub mod watch;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use arguments::{Arguments, Source};
+
+use crate::exit::Exit;
+use crate::logging;
+use arguments::{Pod, Sources, StoreArguments};
+use attempt::Context;
+use ledger::Disk;
+use places::Place;
+use record::Identity;
+use shipper::Shipper;
+use store::Connection;
+
+/// Why the shipper cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no directory of dumps.
+    #[error("cannot watch {path}: make the directory, or mount the volume of dumps there")]
+    NoDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// The CA's file cannot be read.
+    #[error("cannot read the store's CA from {path}; give PEM text, or a file of it")]
+    Ca {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no runtime or no signals.
+    #[error("cannot start")]
+    System(#[from] io::Error),
+}
+
+/// Ships dumps until a signal comes, or with `--once` those that are there.
+///
+/// # Errors
+/// See [`Error`]; what happens to single dumps is logged instead.
+pub fn run(arguments: Arguments) -> Result<Exit, Error> {
+    // A new argument fails to compile here until someone decides what it does.
+    let Arguments {
+        dumps,
+        destination,
+        once,
+        container,
+        containers,
+        key_template,
+        compression,
+        max_dumps,
+        pod:
+            Pod {
+                cluster,
+                namespace,
+                pod,
+                pod_uid,
+                node,
+                workload,
+            },
+        store:
+            StoreArguments {
+                store_endpoint,
+                store_region,
+                store_ca,
+                store_allow_http,
+            },
+        settle,
+        part_size,
+        threads,
+        borrowed_image,
+        log_format,
+        log,
+    } = arguments;
+    logging::init(log_format, &log);
+    // Fails where a provider is there already, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    if borrowed_image && std::env::var_os("JAVA_TOOL_OPTIONS").is_some_and(|options| !options.is_empty()) {
+        tracing::warn!(
+            "the application's image sets JAVA_TOOL_OPTIONS itself; the pod's value with heapship's options replaces it, \
+             so repeat the image's options in the pod's manifest"
+        );
+    }
+    let only = containers.is_none();
+    let sources = containers.map_or_else(
+        || {
+            vec![Source {
+                name: container,
+                image: String::new(),
+                foreign: None,
+            }]
+        },
+        |Sources(sources)| sources,
+    );
+    let images = sources
+        .iter()
+        .map(|source| (source.name.clone(), source.image.clone()))
+        .collect();
+    let places: Vec<Place> = sources
+        .into_iter()
+        .map(|source| Place::new(&dumps, source, only))
+        .collect();
+    prepare(&dumps, &places)?;
+    let names: Vec<&str> = places.iter().map(|place| place.source.name.as_str()).collect();
+    let own: Vec<&Path> = places
+        .iter()
+        .filter(|place| !place.is_foreign())
+        .map(Place::directory)
+        .collect();
+    let disk = Disk::open(&dumps, &names, &own)?;
+    let context = Context {
+        disk,
+        destination,
+        connection: Connection {
+            endpoint: store_endpoint.filter(|text| !text.is_empty()),
+            region: store_region.filter(|text| !text.is_empty()),
+            ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
+            allow_http: store_allow_http,
+        },
+        identity: Identity {
+            cluster,
+            namespace,
+            workload,
+            pod,
+            uid: pod_uid,
+            node,
+        },
+        images,
+        codec: compression,
+        threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
+    };
+    tracing::info!(destination = %context.destination, dumps = %dumps.display(), "watching for heap dumps");
+    let shipper = Shipper::new(Arc::new(context), places, key_template, settle, max_dumps, once);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = runtime.block_on(shipper.run())?;
+    Ok(if all { Exit::Done } else { Exit::Failed })
+}
+
+/// The containers' directories, as the kubelet would make them: it finds them there when the containers start, after us.
+fn prepare(dumps: &Path, places: &[Place]) -> Result<(), Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::NoDirectory { path, source }
+    };
+    let metadata = fs::metadata(dumps).map_err(failed(dumps))?;
+    if !metadata.is_dir() {
+        return Err(failed(dumps)(io::ErrorKind::NotADirectory.into()));
+    }
+    for place in places.iter().filter(|place| !place.is_foreign()) {
+        let path = place.directory();
+        match fs::create_dir(path) {
+            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(metadata.permissions().mode()))
+                .map_err(failed(path))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(path)(error)),
+        }
+    }
+    Ok(())
+}
+
+fn pem(text: String) -> Result<String, Error> {
+    if text.contains("-----BEGIN") {
+        return Ok(text);
+    }
+    fs::read_to_string(&text).map_err(|source| Error::Ca { path: text, source })
+}

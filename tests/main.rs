@@ -4,11 +4,14 @@
 
 mod attach;
 mod cli;
+mod demo;
 mod docs;
 mod hprof;
 mod http;
 mod inject;
 mod pre_stop;
 mod schema;
+mod scripts;
+mod ship;
 mod support;
 mod tls;

@@ -60,7 +60,11 @@ pub struct Arguments {
 /// # Errors
 /// When there is no JDK, or a step does not end as it must.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop> {
-    let Arguments { keep, java_home, agent } = arguments;
+    let Arguments {
+        keep,
+        java_home,
+        agent,
+    } = arguments;
     let jdk = Jdk::find(java_home.as_deref(), std::env::var_os("PATH").as_deref()).map_err(Stop::usage)?;
     // Held until the end: a temporary folder goes with its guard.
     let (folder, _guard) = match keep {
@@ -71,9 +75,13 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         }
     };
     let started = Instant::now();
-    let mut demo = Demo::prepare(&folder, jdk, agent, console.stdout).map_err(Stop::failed)?;
+    let demo = Demo::prepare(&folder, jdk, agent, console.stdout).map_err(Stop::failed)?;
     demo.run().map_err(Stop::failed)?;
-    writeln!(console.stdout, "Done in {:.1} s.", started.elapsed().as_secs_f64())?;
+    writeln!(
+        console.stdout,
+        "Done in {:.1} s.",
+        started.elapsed().as_secs_f64()
+    )?;
     Ok(Exit::Done)
 }
 
@@ -98,7 +106,10 @@ impl<'a> Demo<'a> {
             None => std::env::current_exe()?.with_file_name("heapship-agent"),
         };
         if !agent.exists() {
-            bail!("{} is missing: build both executables (cargo build --bins)", agent.display());
+            bail!(
+                "{} is missing: build both executables (cargo build --bins)",
+                agent.display()
+            );
         }
         let volumes = folder.join("volumes");
         std::fs::create_dir_all(&volumes)?;
@@ -108,12 +119,26 @@ impl<'a> Demo<'a> {
         let policy = folder.join("policy.yaml");
         std::fs::write(&policy, POLICY)?;
         let webhook = Webhook::start(&folder, &policy)?;
-        writeln!(out, "The webhook answers at https://{}, with a certificate made just now.\n", webhook.address())?;
-        let node = Node { volumes, classes, jdk, agent };
-        Ok(Self { folder, node, webhook, out })
+        writeln!(
+            out,
+            "The webhook answers at https://{}, with a certificate made just now.\n",
+            webhook.address()
+        )?;
+        let node = Node {
+            volumes,
+            classes,
+            jdk,
+            agent,
+        };
+        Ok(Self {
+            folder,
+            node,
+            webhook,
+            out,
+        })
     }
 
-    fn run(&mut self) -> anyhow::Result<()> {
+    fn run(mut self) -> anyhow::Result<()> {
         writeln!(self.out, "1. OUT OF MEMORY\n")?;
         let pod = self.admit(LEAK)?;
         let agent = self.start_agent(&pod)?;
@@ -128,22 +153,36 @@ impl<'a> Demo<'a> {
         self.stopped(&pod)?;
         self.stop_agent(agent)?;
         let record = self.wait_for_record(&pod)?;
-        self.show_shipment(&record)
+        self.show_shipment(&record)?;
+        self.webhook.stop()
     }
 
     /// Posts the review, applies the answer's patch, says what it does.
     fn admit(&mut self, manifest: &str) -> anyhow::Result<Value> {
         let deployment: Value = serde_saphyr::from_str(manifest)?;
-        let name = deployment["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let name = deployment["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let namespace = deployment["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         writeln!(self.out, "Deployment {namespace}/{name} is annotated:")?;
-        for (key, value) in deployment["spec"]["template"]["metadata"]["annotations"].as_object().into_iter().flatten() {
+        for (key, value) in deployment["spec"]["template"]["metadata"]["annotations"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
             writeln!(self.out, "    {key}: {value}")?;
         }
         let created = pod_of(&deployment);
         let response = self.webhook.review(&created, &namespace)?;
-        let patch = response["patch"].as_str().context("the webhook answered without a patch")?;
-        let patch = serde_json::from_slice(&base64(patch)?).context("the webhook's patch cannot be read")?;
+        let patch = response["patch"]
+            .as_str()
+            .context("the webhook answered without a patch")?;
+        let patch: json_patch::Patch =
+            serde_json::from_slice(&base64(patch)?).context("the webhook's patch cannot be read")?;
         let mut pod = created.clone();
         json_patch::patch(&mut pod, &patch).context("the webhook's patch does not apply")?;
         writeln!(self.out, "The pod that its controller creates is patched:")?;
@@ -179,7 +218,10 @@ impl<'a> Demo<'a> {
             }
             let status = running.process.wait(PATIENCE)?;
             if !status.success() {
-                bail!("init container {name} ended with {status}: {}", running.lines.iter().collect::<Vec<_>>().join(" "));
+                bail!(
+                    "init container {name} ended with {status}: {}",
+                    running.lines.iter().collect::<Vec<_>>().join(" ")
+                );
             }
         }
         agent.context("the patched pod has no agent")
@@ -187,7 +229,10 @@ impl<'a> Demo<'a> {
 
     /// Lets the application die.
     fn out_of_memory(&mut self, pod: &Value) -> anyhow::Result<()> {
-        writeln!(self.out, "The JVM runs with the patched environment until its heap is full:")?;
+        writeln!(
+            self.out,
+            "The JVM runs with the patched environment until its heap is full:"
+        )?;
         let mut app = self.node.start(pod, "app")?;
         let status = self.follow(&mut app, |_| false)?;
         writeln!(self.out, "    (the JVM ended: {status})\n")?;
@@ -197,10 +242,17 @@ impl<'a> Demo<'a> {
     /// Lets the application live, then ends the pod as a kubelet does: the hook, SIGTERM to the application, SIGTERM to
     /// the sidecar.
     fn stopped(&mut self, pod: &Value) -> anyhow::Result<()> {
-        writeln!(self.out, "The JVM serves; then the pod is deleted, and the kubelet runs the preStop hook:")?;
+        writeln!(
+            self.out,
+            "The JVM serves; then the pod is deleted, and the kubelet runs the preStop hook:"
+        )?;
         let mut app = self.node.start(pod, "app")?;
         self.follow(&mut app, |line| line == "serving")?;
-        let hook = list(&container_of(pod, "app")?["lifecycle"]["preStop"]["exec"]["command"]);
+        let mut hook = list(&container_of(pod, "app")?["lifecycle"]["preStop"]["exec"]["command"]);
+        // In a container the hook finds the JVM by itself. Here it would find every JVM of this user.
+        let own = ["--pid".to_owned(), app.process.0.id().to_string()];
+        let at = hook.len().min(2);
+        hook.splice(at..at, own);
         let mut hook = self.node.exec(pod, "app", &hook)?;
         let status = self.follow(&mut hook, |_| false)?;
         if !status.contains("exit status: 0") {
@@ -208,7 +260,10 @@ impl<'a> Demo<'a> {
         }
         app.process.terminate()?;
         let status = app.process.wait(PATIENCE)?;
-        writeln!(self.out, "    (the hook is done; SIGTERM to the JVM, which ended: {status})\n")?;
+        writeln!(
+            self.out,
+            "    (the hook is done; SIGTERM to the JVM, which ended: {status})\n"
+        )?;
         Ok(())
     }
 
@@ -226,7 +281,9 @@ impl<'a> Demo<'a> {
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(running.process.wait(PATIENCE)?.to_string());
                 }
-                Err(RecvTimeoutError::Timeout) if started.elapsed() > PATIENCE => bail!("the container does not end"),
+                Err(RecvTimeoutError::Timeout) if started.elapsed() > PATIENCE => {
+                    bail!("the container does not end")
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -246,7 +303,7 @@ impl<'a> Demo<'a> {
         agent.process.terminate()?;
         let status = agent.process.wait(PATIENCE)?;
         writeln!(self.out, "What the agent said:")?;
-        for line in agent.lines.iter() {
+        for line in &agent.lines {
             writeln!(self.out, "    {}", self.shortened(&event(&line)))?;
         }
         if !status.success() {
@@ -258,9 +315,16 @@ impl<'a> Demo<'a> {
     fn show_shipment(&mut self, record: &Path) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(record)?;
         let facts: Value = serde_json::from_str(&text).context("the record is not JSON")?;
-        let object = self.store().join(facts["key"].as_str().context("the record names no key")?);
-        let length = std::fs::metadata(&object).with_context(|| format!("{} is not there", object.display()))?.len();
-        writeln!(self.out, "\nThe dump is in the store ({length} bytes), and its record beside it:")?;
+        let object = self
+            .store()
+            .join(facts["key"].as_str().context("the record names no key")?);
+        let length = std::fs::metadata(&object)
+            .with_context(|| format!("{} is not there", object.display()))?
+            .len();
+        writeln!(
+            self.out,
+            "\nThe dump is in the store ({length} bytes), and its record beside it:"
+        )?;
         writeln!(self.out, "    {}", object.display())?;
         writeln!(self.out, "    {}", record.display())?;
         for line in text.lines() {
@@ -271,7 +335,12 @@ impl<'a> Demo<'a> {
         let histogram = hprof::histogram(reader)?;
         writeln!(self.out, "The biggest classes in it ({}):", histogram.verdict())?;
         for class in histogram.top(5) {
-            let hprof::Class { name, instances, bytes: Bytes(bytes), .. } = class;
+            let hprof::Class {
+                name,
+                instances,
+                bytes: Bytes(bytes),
+                ..
+            } = class;
             writeln!(self.out, "    {bytes:>12} bytes {instances:>9} x {name}")?;
         }
         if let Some(error) = histogram.out_of_memory() {
@@ -304,8 +373,11 @@ fn find_record(folder: &Path, pod: &str) -> anyhow::Result<Option<PathBuf>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            let found =
-                if path.file_name().is_some_and(|name| name == pod) { record_in(&path)? } else { find_record(&path, pod)? };
+            let found = if path.file_name().is_some_and(|name| name == pod) {
+                record_in(&path)?
+            } else {
+                find_record(&path, pod)?
+            };
             if found.is_some() {
                 return Ok(found);
             }
@@ -316,7 +388,9 @@ fn find_record(folder: &Path, pod: &str) -> anyhow::Result<Option<PathBuf>> {
 
 /// A log line for a person: its message and its fields.
 fn event(line: &str) -> String {
-    let Ok(Value::Object(fields)) = serde_json::from_str(line) else { return line.to_owned() };
+    let Ok(Value::Object(fields)) = serde_json::from_str(line) else {
+        return line.to_owned();
+    };
     let message = fields.get("message").and_then(Value::as_str).unwrap_or_default();
     let rest: Vec<String> = fields
         .iter()

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
@@ -41,16 +42,40 @@ impl Webhook {
 
         let mut roots = RootCertStore::empty();
         roots.add(authority_certificate.der().clone())?;
-        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
 
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["webhook", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key).arg("--policy-file").arg(policy);
+        command.args([
+            "webhook",
+            "--listen",
+            "127.0.0.1:0",
+            "--health-listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ]);
+        command
+            .arg("--tls-cert")
+            .arg(certificate)
+            .arg("--tls-key")
+            .arg(key)
+            .arg("--policy-file")
+            .arg(policy);
         command.args(["--cluster-name", "demo", "--drain", "1s"]);
-        let mut process = command.stderr(Stdio::piped()).spawn().context("cannot start the webhook")?;
+        let mut process = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the webhook")?;
         let address = serving_address(&mut process);
         let process = Guard(process);
-        Ok(Self { address: address?, client: Arc::new(client), process })
+        Ok(Self {
+            address: address?,
+            client: Arc::new(client),
+            process,
+        })
     }
 
     /// Posts the review that an API server would send for a new pod, and gives back its answer.
@@ -104,7 +129,9 @@ impl Webhook {
             line.clear();
             reader.read_line(&mut line)?;
             match line.trim().split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse()?,
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse()?;
+                }
                 Some(_) => {}
                 None => break,
             }
@@ -123,7 +150,11 @@ impl Webhook {
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         self.process.terminate()?;
         let status = self.process.wait(Duration::from_secs(10))?;
-        if status.success() { Ok(()) } else { bail!("the webhook ended with {status}") }
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("the webhook ended with {status}")
+        }
     }
 }
 

@@ -17,9 +17,14 @@ impl Jdk {
     pub(super) fn find(stated: Option<&Path>, search_path: Option<&OsStr>) -> anyhow::Result<Self> {
         if let Some(home) = stated {
             if !home.join("bin/javac").exists() {
-                bail!("{} holds no JDK (bin/javac); set --java-home or JAVA_HOME to one", home.display());
+                bail!(
+                    "{} holds no JDK (bin/javac); set --java-home or JAVA_HOME to one",
+                    home.display()
+                );
             }
-            return Ok(Self { home: home.to_owned() });
+            return Ok(Self {
+                home: home.to_owned(),
+            });
         }
         std::env::split_paths(search_path.unwrap_or_default())
             .filter_map(|folder| folder.join("javac").canonicalize().ok())
@@ -36,10 +41,17 @@ impl Jdk {
         std::fs::create_dir_all(folder)?;
         let file = folder.join(format!("{class}.java"));
         std::fs::write(&file, source)?;
-        let compiled = Command::new(self.program("javac")).arg("-d").arg(folder).arg(&file).output();
+        let compiled = Command::new(self.program("javac"))
+            .arg("-d")
+            .arg(folder)
+            .arg(&file)
+            .output();
         let compiled = compiled.with_context(|| format!("cannot run {}", self.program("javac").display()))?;
         if !compiled.status.success() {
-            bail!("javac refused {class}.java: {}", String::from_utf8_lossy(&compiled.stderr).trim());
+            bail!(
+                "javac refused {class}.java: {}",
+                String::from_utf8_lossy(&compiled.stderr).trim()
+            );
         }
         Ok(())
     }

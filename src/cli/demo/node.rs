@@ -44,16 +44,25 @@ impl Node {
     pub(super) fn exec(&self, pod: &Value, container: &str, command: &[String]) -> anyhow::Result<Running> {
         let description = container_of(pod, container)?;
         let mounts = self.mounts(description)?;
-        let mapped: Vec<String> = command.iter().map(|word| self.map(&mounts, word)).collect();
+        let mapped: Vec<String> = command.iter().map(|word| Self::map(&mounts, word)).collect();
         let (program, arguments) = mapped.split_first().context("a container without a command")?;
-        let program = if program == "java" { self.jdk.program("java") } else { PathBuf::from(program) };
+        let program = if program == "java" {
+            self.jdk.program("java")
+        } else {
+            PathBuf::from(program)
+        };
         let mut command = Command::new(&program);
         command.args(arguments).env_clear().current_dir(&self.volumes);
         for (name, value) in environment(pod, description) {
-            command.env(name, self.map(&mounts, &value));
+            command.env(name, Self::map(&mounts, &value));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let (sender, receiver) = channel();
         if let Some(stdout) = process.stdout.take() {
             lines(stdout, sender.clone());
@@ -61,7 +70,10 @@ impl Node {
         if let Some(stderr) = process.stderr.take() {
             lines(stderr, sender);
         }
-        Ok(Running { process: Guard(process), lines: receiver })
+        Ok(Running {
+            process: Guard(process),
+            lines: receiver,
+        })
     }
 
     /// The folder that a volume is.
@@ -73,8 +85,12 @@ impl Node {
     fn mounts(&self, container: &Value) -> anyhow::Result<Vec<(String, PathBuf)>> {
         let mut mounts = Vec::new();
         for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-            let (Some(path), Some(volume)) = (mount["mountPath"].as_str(), mount["name"].as_str()) else { continue };
-            let folder = self.volume(volume).join(mount["subPath"].as_str().unwrap_or_default());
+            let (Some(path), Some(volume)) = (mount["mountPath"].as_str(), mount["name"].as_str()) else {
+                continue;
+            };
+            let folder = self
+                .volume(volume)
+                .join(mount["subPath"].as_str().unwrap_or_default());
             std::fs::create_dir_all(&folder)?;
             mounts.push((path.to_owned(), folder));
         }
@@ -86,7 +102,7 @@ impl Node {
     }
 
     /// Replaces paths in the container by paths on this machine.
-    fn map(&self, mounts: &[(String, PathBuf)], text: &str) -> String {
+    fn map(mounts: &[(String, PathBuf)], text: &str) -> String {
         let mut mapped = String::new();
         let mut rest = text;
         while let Some(at) = rest.find('/') {
@@ -95,14 +111,19 @@ impl Node {
             let inside = mapped.ends_with(|c: char| c.is_ascii_alphanumeric());
             let found = mounts.iter().filter(|_| !inside).find_map(|(path, folder)| {
                 let tail = from.strip_prefix(path.as_str())?;
-                let ends = tail.chars().next().is_none_or(|c| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+                let ends = tail
+                    .chars()
+                    .next()
+                    .is_none_or(|c| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
                 ends.then_some((folder, tail))
             });
             match found {
                 Some((folder, tail)) => {
                     mapped.push_str(&folder.to_string_lossy());
                     // The rest of the path is below the mount: it is not looked up again.
-                    let end = tail.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(tail.len());
+                    let end = tail
+                        .find(|c: char| c.is_whitespace() || c == '"')
+                        .unwrap_or(tail.len());
                     let (path, next) = tail.split_at(end);
                     mapped.push_str(path);
                     rest = next;
@@ -122,14 +143,21 @@ impl Node {
 pub(super) fn environment(pod: &Value, container: &Value) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for entry in container["env"].as_array().into_iter().flatten() {
-        let Some(name) = entry["name"].as_str() else { continue };
+        let Some(name) = entry["name"].as_str() else {
+            continue;
+        };
         let value = match entry["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some("status.podIP") => "127.0.0.1".to_owned(),
             Some(path) => {
                 let pointer = format!("/{}", path.replace('.', "/"));
-                pod.pointer(&pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+                pod.pointer(&pointer)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
             }
-            None => expand(entry["value"].as_str().unwrap_or_default(), &|name| variables.get(name).cloned()),
+            None => expand(entry["value"].as_str().unwrap_or_default(), &|name| {
+                variables.get(name).cloned()
+            }),
         };
         variables.insert(name.to_owned(), value);
     }
@@ -147,12 +175,19 @@ pub(super) fn container_of<'p>(pod: &'p Value, name: &str) -> anyhow::Result<&'p
 
 /// A list of texts.
 pub(super) fn list(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .collect()
 }
 
 /// Whether a folder holds a finished shipment: the record is written last.
 pub(super) fn record_in(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(None) };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(None);
+    };
     for entry in entries {
         let path = entry?.path();
         let found = if path.is_dir() { record_in(&path)? } else { None };

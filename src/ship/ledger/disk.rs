@@ -1,0 +1,282 @@
+//! The ledger's files: read at start, written at every step.
+
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use crate::ship::quota;
+use crate::ship::time::Time;
+
+/// How a file looks: another mark means another content.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Mark {
+    /// Its file system.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written last, in nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+/// A claimed dump, as a restart finds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Name of the claimed file; the entry's is the same and `.json`.
+    pub name: String,
+    /// Whether the file is there.
+    pub file: bool,
+    /// The entry, where it is there and can be read.
+    pub entry: Option<Entry>,
+}
+
+/// What was shipped in the last 24 hours, and what was not.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct History {
+    /// Uploads that still count.
+    pub uploads: Vec<Upload>,
+    /// Dumps that the quota cost and that no record has told of yet.
+    pub dropped: u64,
+}
+
+/// One upload.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Upload {
+    /// When.
+    pub at: Time,
+    /// The dump's key.
+    pub key: String,
+}
+
+/// Folders of the ledger, and the lock that makes them ours.
+#[derive(Debug)]
+pub struct Disk {
+    state: PathBuf,
+    history: PathBuf,
+    _locks: Vec<File>,
+}
+
+/// Folders that several agents of a pod share, each with another UID: everyone adds, nobody removes the others'.
+const SHARED: u32 = 0o1777;
+const PRIVATE: u32 = 0o700;
+
+/// Why the ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A folder cannot be made or opened.
+    #[error(
+        "cannot use {path} for uid {uid}; the agent must run as the user that writes the dumps, see heapship.io/run-as-user"
+    )]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Who we are.
+        uid: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another agent is at work.
+    #[error("another heapship-agent ships the dumps of {0}; stop it, or give this one another directory")]
+    Locked(PathBuf),
+}
+
+impl Mark {
+    /// Of a file.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified_ns: metadata
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl Disk {
+    /// Makes the folders below `dumps` and locks those of our containers, and `watched` ones of ours.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(dumps: &Path, containers: &[&str], watched: &[&Path]) -> Result<Self, Error> {
+        let uid = rustix::process::geteuid().as_raw();
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Folder { path, uid, source }
+        };
+        let state = dumps.join(".heapship");
+        let mut locked: Vec<PathBuf> = watched.iter().map(|path| (*path).to_owned()).collect();
+        for shared in ["", "claimed", "rejected", "uploads"] {
+            let path = state.join(shared);
+            folder(&path, SHARED).map_err(failed(&path))?;
+        }
+        for kind in ["claimed", "rejected"] {
+            for container in containers {
+                let path = state.join(kind).join(container);
+                folder(&path, PRIVATE).map_err(failed(&path))?;
+                if kind == "claimed" {
+                    locked.push(path);
+                }
+            }
+        }
+        let mut locks = Vec::new();
+        for path in locked {
+            let lock = File::open(&path).map_err(failed(&path))?;
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => locks.push(lock),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked(path)),
+                // Some network file systems cannot lock. Nobody else is likely there either.
+                Err(error) => tracing::warn!(%error, path = %path.display(), "cannot lock the directory"),
+            }
+        }
+        let first = containers.first().copied().unwrap_or("none");
+        let history = state.join("uploads").join(format!("{first}.json"));
+        Ok(Self {
+            state,
+            history,
+            _locks: locks,
+        })
+    }
+
+    /// Folder of a container's claimed dumps.
+    #[must_use]
+    pub fn claimed(&self, container: &str) -> PathBuf {
+        self.state.join("claimed").join(container)
+    }
+
+    /// What is there from before, oldest first. Temporary files of ours are removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn found(&self, container: &str) -> io::Result<Vec<Found>> {
+        let folder = self.claimed(container);
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        let (temporary, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with('.'));
+        for name in temporary {
+            fs::remove_file(folder.join(name))?;
+        }
+        let mut dumps: Vec<String> = names
+            .iter()
+            .map(|name| name.strip_suffix(".json").unwrap_or(name).to_owned())
+            .collect();
+        dumps.sort();
+        dumps.dedup();
+        let found = dumps.into_iter().map(|name| {
+            let entry = fs::read(folder.join(format!("{name}.json")));
+            Found {
+                file: names.contains(&name),
+                // One that cannot be read is made again from the file's name.
+                entry: entry.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+                name,
+            }
+        });
+        Ok(found.collect())
+    }
+
+    /// Renames a dump into our folder. Both are on one file system, so the JVM may still be writing.
+    ///
+    /// # Errors
+    /// When one of the directories is not writable.
+    pub fn claim(&self, container: &str, file: &Path, name: &str) -> io::Result<PathBuf> {
+        let claimed = self.claimed(container).join(name);
+        fs::rename(file, &claimed)?;
+        Ok(claimed)
+    }
+
+    /// Notes where a dump stands.
+    ///
+    /// # Errors
+    /// When the disk is full, for example by the dump.
+    pub fn save(&self, name: &str, entry: &Entry) -> io::Result<()> {
+        let folder = self.claimed(&entry.container);
+        write(&folder, &format!("{name}.json"), &serde_json::to_vec(entry)?)
+    }
+
+    /// Removes the note.
+    ///
+    /// # Errors
+    /// When the directory is not writable any more.
+    pub fn forget(&self, container: &str, name: &str) -> io::Result<()> {
+        gone(fs::remove_file(
+            self.claimed(container).join(format!("{name}.json")),
+        ))
+    }
+
+    /// Removes a dump that has arrived, or that the quota does not allow.
+    ///
+    /// # Errors
+    /// When the directory is not writable any more.
+    pub fn delete(&self, file: &Path) -> io::Result<()> {
+        gone(fs::remove_file(file))
+    }
+
+    /// Moves a file that is no dump out of the way and returns where it is.
+    ///
+    /// # Errors
+    /// When the directory is not writable any more.
+    pub fn reject(&self, container: &str, file: &Path, name: &str) -> io::Result<PathBuf> {
+        let rejected = self.state.join("rejected").join(container).join(name);
+        fs::rename(file, &rejected)?;
+        Ok(rejected)
+    }
+
+    /// What was shipped lately. Unreadable counts as nothing: better a dump too many than one too few.
+    #[must_use]
+    pub fn history(&self, now: Time) -> History {
+        let bytes = fs::read(&self.history).unwrap_or_default();
+        let mut history: History = serde_json::from_slice(&bytes).unwrap_or_default();
+        history.uploads.retain(|upload| quota::counts(upload.at, now));
+        history
+    }
+
+    /// Notes what was shipped.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn save_history(&self, history: &History) -> io::Result<()> {
+        let name = self
+            .history
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        write(&self.state.join("uploads"), &name, &serde_json::to_vec(history)?)
+    }
+}
+
+/// Makes a folder with exactly this mode; the process's umask does not count. One that is there stays as it is.
+fn folder(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = folder.join(format!(".{name}"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, folder.join(name))?;
+    // The rename itself must outlive a node that loses power: the upload's name is in there.
+    File::open(folder)?.sync_all()
+}
+
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,163 @@
+//! Where dumps appear: the directories of the containers, and what lies in them now.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::arguments::Source;
+use super::dump_name::{Reason, is_at_path, is_dump, segment_of};
+
+/// One container's directory.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The container.
+    pub source: Source,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Ours: files are claimed by renaming them.
+    Own(PathBuf),
+    /// The user's `HeapDumpPath`: files are shipped from where they are.
+    Foreign(PathBuf),
+}
+
+/// What lies in a place.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Dumps, by name.
+    pub dumps: Vec<String>,
+    /// `.pN` segments, by name.
+    pub segments: Vec<String>,
+}
+
+impl Place {
+    /// The place of a container's dumps below `dumps`, or `dumps` itself where it is the only one.
+    #[must_use]
+    pub fn new(dumps: &Path, source: Source, only: bool) -> Self {
+        let kind = match &source.foreign {
+            Some(path) => Kind::Foreign(path.clone()),
+            None if only => Kind::Own(dumps.to_owned()),
+            None => Kind::Own(dumps.join(&source.name)),
+        };
+        Self { source, kind }
+    }
+
+    /// The directory, now: a foreign path may become one when the application starts.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        match &self.kind {
+            Kind::Foreign(path) if !path.is_dir() => path.parent().unwrap_or(path),
+            Kind::Own(path) | Kind::Foreign(path) => path,
+        }
+    }
+
+    /// Whether files are left where they are.
+    #[must_use]
+    pub const fn is_foreign(&self) -> bool {
+        matches!(self.kind, Kind::Foreign(_))
+    }
+
+    /// What is there now; nothing where there is no directory yet. Only regular files: a link of the application's could
+    /// lead into our own container.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list(&self) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let entries = match fs::read_dir(self.directory()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let wanted = match &self.kind {
+                Kind::Own(_) => is_dump(&name),
+                Kind::Foreign(path) if path == self.directory() => {
+                    is_dump(&name) && Reason::of(&name) == Reason::Oom
+                }
+                Kind::Foreign(path) => path
+                    .file_name()
+                    .and_then(|file| file.to_str())
+                    .is_some_and(|file| is_at_path(&name, file)),
+            };
+            let segment = segment_of(&name).is_some_and(is_dump);
+            if !(wanted || segment) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                continue;
+            }
+            if wanted {
+                listing.dumps.push(name);
+            } else {
+                listing.segments.push(name);
+            }
+        }
+        listing.dumps.sort();
+        listing.segments.sort();
+        Ok(listing)
+    }
+
+    /// Why a dump of this name was written.
+    #[must_use]
+    pub fn reason(&self, name: &str) -> Reason {
+        // What lies at the JVM's own HeapDumpPath was written by the JVM, whatever the user called it.
+        if self.is_foreign() {
+            Reason::Oom
+        } else {
+            Reason::of(name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(foreign: Option<PathBuf>) -> Source {
+        Source {
+            name: "app".into(),
+            image: String::new(),
+            foreign,
+        }
+    }
+
+    #[test]
+    fn links_and_other_files_are_not_taken_for_dumps() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["java_pid1.hprof", "java_pid1.hprof.p0", "app.log", "x.p0"] {
+            fs::write(root.path().join(name), b"").unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", root.path().join("link.hprof")).unwrap();
+        fs::create_dir(root.path().join("folder.hprof")).unwrap();
+        let listing = Place::new(root.path(), source(None), true).list().unwrap();
+        assert_eq!(listing.dumps, ["java_pid1.hprof"]);
+        assert_eq!(listing.segments, ["java_pid1.hprof.p0"]);
+    }
+
+    #[test]
+    fn a_foreign_path_is_a_directory_or_a_file() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["java_pid1.hprof", "other.hprof", "dump.bin", "dump.bin.1"] {
+            fs::write(root.path().join(name), b"").unwrap();
+        }
+        let directory = Place::new(Path::new("/none"), source(Some(root.path().to_owned())), false);
+        assert_eq!(directory.list().unwrap().dumps, ["java_pid1.hprof"]);
+        let file = Place::new(
+            Path::new("/none"),
+            source(Some(root.path().join("dump.bin"))),
+            false,
+        );
+        assert_eq!(file.list().unwrap().dumps, ["dump.bin", "dump.bin.1"]);
+        assert_eq!(file.reason("dump.bin"), Reason::Oom);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_yet_holds_nothing() {
+        let place = Place::new(Path::new("/nowhere"), source(None), false);
+        assert_eq!(place.directory(), Path::new("/nowhere/app"));
+        assert!(place.list().unwrap().dumps.is_empty());
+    }
+}

@@ -1,0 +1,292 @@
+//! Looking: what is in the ledger, what has appeared, what has grown, which segments nobody will need again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Shipper;
+use crate::ship::dump_name::{Reason, segment_of};
+use crate::ship::key::Values;
+use crate::ship::ledger::{Entry, Found, Mark, Stage, claimed_name, parse_claimed_name};
+use crate::ship::places::{Listing, Place};
+use crate::ship::quiet::{Look, Quiet};
+use crate::ship::time::Time;
+use crate::ship::tracked::Tracked;
+
+impl Shipper {
+    /// Reads what an agent before this one has left.
+    pub(super) fn recover(&mut self) {
+        for place in self.places.clone() {
+            let container = &place.source.name;
+            let found = match self.context.disk.found(container) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::error!(container, %error, "cannot read what was claimed before");
+                    continue;
+                }
+            };
+            for Found { name, file, entry } in found {
+                let Some(entry) = entry.or_else(|| self.adopted(&place, &name)) else {
+                    tracing::warn!(container, name, "not one of ours; left alone");
+                    continue;
+                };
+                let path = match &entry.foreign {
+                    Some(path) => path.clone(),
+                    None => self.context.disk.claimed(container).join(&name),
+                };
+                if file {
+                    tracing::info!(container, dump = entry.file, "found again: going on with it");
+                }
+                self.track(name, entry, path, Instant::now());
+            }
+        }
+    }
+
+    /// The entry of a dump that was claimed and not noted.
+    fn adopted(&self, place: &Place, name: &str) -> Option<Entry> {
+        let (text, time, file) = parse_claimed_name(name)?;
+        Some(Entry {
+            container: place.source.name.clone(),
+            file: file.to_owned(),
+            reason: Reason::of(file),
+            time,
+            seen: Time::now(),
+            key: self.key(place, text, Reason::of(file)),
+            foreign: None,
+            stage: Stage::Claimed,
+        })
+    }
+
+    /// Claims what has appeared and looks at what is growing.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.unclaimed.retain(|file, _| file.exists());
+        let mut segments: BTreeMap<String, Vec<(String, Mark)>> = BTreeMap::new();
+        for place in self.places.clone() {
+            let listing = match place.list() {
+                Ok(listing) => listing,
+                Err(error) => {
+                    self.complain(place.directory(), "cannot look into", &error);
+                    Listing::default()
+                }
+            };
+            for name in &listing.dumps {
+                let file = place.directory().join(name);
+                match self.take(&place, name, &file, now) {
+                    Ok(()) => drop(self.unclaimed.remove(&file)),
+                    // Renamed or deleted by somebody between listing and claiming.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => self.complain(&file, "cannot claim", &error),
+                }
+            }
+            let marked = marks(&place, &listing);
+            self.look_at_segments(&place, &listing, &marked, now);
+            segments.insert(place.source.name, marked);
+        }
+        let looks: Vec<Look> = self
+            .tracked
+            .iter()
+            .map(|dump| self.look_of(dump, &segments))
+            .collect();
+        for (dump, look) in self.tracked.iter_mut().zip(looks) {
+            dump.look(look, now);
+        }
+    }
+
+    fn take(&mut self, place: &Place, name: &str, file: &Path, now: Instant) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(file)?;
+        if place.is_foreign() {
+            let known = self.tracked.iter().position(|dump| dump.file == file);
+            match known
+                .and_then(|at| self.tracked.get(at))
+                .map(|dump| &dump.entry.stage)
+            {
+                // The same name, another dump: the one before it was shipped.
+                Some(Stage::Kept { mark }) if *mark != Mark::of(&metadata) => {
+                    if let Some(at) = known {
+                        let dump = self.tracked.remove(at);
+                        self.context.disk.forget(&dump.entry.container, &dump.name)?;
+                    }
+                }
+                Some(_) => return Ok(()),
+                None => {}
+            }
+        }
+        let time = file_time(&metadata);
+        let reason = place.reason(name);
+        let (text, key) = self.free_key(place, time, reason);
+        let claimed = claimed_name(&text, name);
+        let entry = Entry {
+            container: place.source.name.clone(),
+            file: name.to_owned(),
+            reason,
+            time,
+            seen: Time::now(),
+            key,
+            foreign: place.is_foreign().then(|| file.to_owned()),
+            stage: Stage::Claimed,
+        };
+        let path = match &entry.foreign {
+            Some(path) => path.clone(),
+            None => self.context.disk.claim(&place.source.name, file, &claimed)?,
+        };
+        if let Err(error) = self.context.disk.save(&claimed, &entry) {
+            tracing::warn!(dump = name, %error, "cannot note the claim; its name is enough");
+        }
+        tracing::info!(
+            container = place.source.name,
+            reason = reason.as_str(),
+            dump = name,
+            "claimed {name}"
+        );
+        self.track(claimed, entry, path, now);
+        Ok(())
+    }
+
+    fn track(&mut self, name: String, entry: Entry, file: PathBuf, now: Instant) {
+        self.tracked
+            .push(Tracked::new(name, entry, file, Look(Vec::new()), now));
+    }
+
+    /// A key that no other dump has, and the text of the time in it.
+    fn free_key(&self, place: &Place, time: Time, reason: Reason) -> (String, String) {
+        let history = self.context.disk.history(Time::now());
+        let mut number = 0_u32;
+        loop {
+            let text = match number {
+                0 => time.key_text(),
+                number => format!("{}-{number}", time.key_text()),
+            };
+            let key = self.key(place, &text, reason);
+            let taken = self.tracked.iter().any(|dump| dump.entry.key == key)
+                || history.uploads.iter().any(|upload| upload.key == key);
+            if !taken || number == u32::MAX {
+                return (text, key);
+            }
+            number += 1;
+        }
+    }
+
+    fn key(&self, place: &Place, time: &str, reason: Reason) -> String {
+        let identity = &self.context.identity;
+        self.template.render(&Values {
+            cluster: &identity.cluster,
+            namespace: &identity.namespace,
+            workload: &identity.workload,
+            pod: &identity.pod,
+            uid: &identity.uid,
+            container: &place.source.name,
+            node: &identity.node,
+            time,
+            reason: reason.as_str(),
+        })
+    }
+
+    /// The file and its segments; nothing where the file is gone.
+    fn look_of(&self, dump: &Tracked, segments: &BTreeMap<String, Vec<(String, Mark)>>) -> Look {
+        let Ok(metadata) = fs::symlink_metadata(&dump.file) else {
+            return Look(Vec::new());
+        };
+        let mut marks = vec![Mark::of(&metadata)];
+        let Entry {
+            container,
+            file,
+            time,
+            ..
+        } = &dump.entry;
+        let own =
+            |(segment, mark): &(String, Mark)| (segment_of(segment) == Some(file.as_str())).then_some(*mark);
+        let segments: Vec<Mark> = segments
+            .get(container)
+            .into_iter()
+            .flatten()
+            .filter_map(own)
+            .collect();
+        // A later dump of this name has taken the segments over: their JVM is another one.
+        let later = |other: &Tracked| {
+            other.entry.container == *container && other.entry.file == *file && other.entry.time > *time
+        };
+        if !segments.is_empty() && !self.tracked.iter().any(later) {
+            marks.extend(segments);
+        }
+        Look(marks)
+    }
+
+    /// Removes segments that no living JVM can come back for: `HotSpot` opens them again by name, so one that is removed
+    /// too early costs the dump. Left in place they would cost the next one (`File exists`).
+    fn look_at_segments(
+        &mut self,
+        place: &Place,
+        listing: &Listing,
+        marked: &[(String, Mark)],
+        now: Instant,
+    ) {
+        self.segments
+            .retain(|file, _| file.parent() != Some(place.directory()) || file.exists());
+        if place.is_foreign() {
+            return;
+        }
+        for (name, mark) in marked {
+            let file = place.directory().join(name);
+            let look = Look(vec![*mark]);
+            let quiet = self
+                .segments
+                .entry(file.clone())
+                .or_insert_with(|| Quiet::new(look.clone(), now));
+            quiet.look(look, now);
+            let settled = quiet.settled(self.settle, now);
+            let main = segment_of(name).unwrap_or_default();
+            let wanted = listing.dumps.iter().any(|dump| dump == main)
+                || self.tracked.iter().any(|dump| {
+                    dump.entry.container == place.source.name
+                        && dump.entry.file == main
+                        && !dump.needs_no_upload(None)
+                });
+            if settled && !wanted {
+                match fs::remove_file(&file) {
+                    Ok(()) => tracing::info!(
+                        container = place.source.name,
+                        segment = name,
+                        bytes = mark.size,
+                        "removed a segment that a killed JVM left"
+                    ),
+                    Err(error) => self.complain(&file, "cannot remove", &error),
+                }
+            }
+        }
+    }
+
+    /// Says it once, and keeps it in mind: a dump that cannot be claimed is not shipped.
+    fn complain(&mut self, path: &Path, what: &str, error: &io::Error) {
+        let text = error.to_string();
+        if self.unclaimed.insert(path.to_owned(), text.clone()).as_ref() != Some(&text) {
+            let uid = rustix::process::geteuid().as_raw();
+            tracing::error!(
+                "{what} {}: {error}; the agent runs as uid {uid} and must run as the user that writes the dumps, \
+                 see heapship.io/run-as-user",
+                path.display()
+            );
+        }
+    }
+}
+
+/// How the segments of a place look, in order.
+fn marks(place: &Place, listing: &Listing) -> Vec<(String, Mark)> {
+    let look = |name: &String| {
+        let metadata = fs::symlink_metadata(place.directory().join(name)).ok()?;
+        Some((name.clone(), Mark::of(&metadata)))
+    };
+    listing.segments.iter().filter_map(look).collect()
+}
+
+/// The earlier of birth and last write: a dump that was copied here keeps its own time where the copy kept it.
+fn file_time(metadata: &Metadata) -> Time {
+    let written = metadata.modified().map(Time::from).ok();
+    let born = metadata.created().map(Time::from).ok();
+    match (written, born) {
+        (Some(written), Some(born)) => written.min(born),
+        (Some(time), None) | (None, Some(time)) => time,
+        (None, None) => Time::now(),
+    }
+}

@@ -1,0 +1,226 @@
+//! Object stores, by `object_store`.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::multipart::{MultipartStore as _, PartId};
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, BackoffConfig, Certificate, ClientOptions, ObjectStore as _, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, RetryConfig,
+};
+
+use super::error::{Cause, Error};
+use super::{Metadata, UploadId};
+
+/// How to reach the store where it is not the cloud's own. Credentials come from the environment that the cloud's
+/// identity mechanisms set.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// `https://…`, path style.
+    pub endpoint: Option<String>,
+    /// The region; `us-east-1` where nobody says.
+    pub region: Option<String>,
+    /// PEM text of the CA that signed the endpoint's certificate. The system's are not trusted then: many images have
+    /// none at all.
+    pub ca: Option<String>,
+    /// Whether the endpoint may be plain HTTP.
+    pub allow_http: bool,
+}
+
+/// A bucket and a prefix in it.
+pub struct Cloud {
+    s3: AmazonS3,
+    bucket: String,
+    prefix: String,
+}
+
+/// A part of 8 MiB then takes at least 30 kB/s.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of one request, for a server that hiccups. Whole attempts are repeated by the shipper, which says so.
+const RETRIES: usize = 2;
+
+impl Cloud {
+    pub(super) fn open(bucket: &str, prefix: &str, connection: &Connection) -> Result<Self, Error> {
+        let Connection {
+            endpoint,
+            region,
+            ca,
+            allow_http,
+        } = connection;
+        let attempted = || format!("use bucket {bucket}");
+        let mut client = ClientOptions::new()
+            .with_timeout(REQUEST_TIMEOUT)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_allow_http(*allow_http);
+        if let Some(pem) = ca {
+            let settings = |source: Box<dyn std::error::Error + Send + Sync>| Error {
+                attempted: "read the store's CA".to_owned(),
+                cause: Cause::Settings,
+                source,
+            };
+            let certificates =
+                Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| settings(error.into()))?;
+            if certificates.is_empty() {
+                return Err(settings("it holds no certificate in PEM".into()));
+            }
+            client = certificates.into_iter().fold(
+                client.with_no_system_certificates(true),
+                ClientOptions::with_root_certificate,
+            );
+        }
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_client_options(client)
+            .with_retry(RetryConfig {
+                backoff: BackoffConfig::default(),
+                max_retries: RETRIES,
+                retry_timeout: Duration::from_mins(1),
+            });
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some(region) = region {
+            builder = builder.with_region(region);
+        }
+        // TLS protects the parts already; hashing each of them for the signature costs 7 % of all the CPU.
+        let encrypted = endpoint
+            .as_ref()
+            .is_none_or(|endpoint| endpoint.starts_with("https://"));
+        builder = builder.with_unsigned_payload(encrypted);
+        let s3 = builder.build().map_err(|source| Error {
+            attempted: attempted(),
+            cause: Cause::Settings,
+            source: Box::new(source),
+        })?;
+        Ok(Self {
+            s3,
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    pub(super) async fn put(&self, key: &str, bytes: Bytes, metadata: &Metadata) -> Result<(), Error> {
+        let options = PutOptions {
+            attributes: attributes(key, metadata),
+            ..PutOptions::default()
+        };
+        let result = self.s3.put_opts(&self.path(key), bytes.into(), options).await;
+        result.map(drop).map_err(|error| self.error("store", key, error))
+    }
+
+    pub(super) async fn begin(&self, key: &str, metadata: &Metadata) -> Result<UploadId, Error> {
+        let options = PutMultipartOptions {
+            attributes: attributes(key, metadata),
+            ..PutMultipartOptions::default()
+        };
+        let result = self.s3.create_multipart_opts(&self.path(key), options).await;
+        result
+            .map(UploadId)
+            .map_err(|error| self.error("begin", key, error))
+    }
+
+    pub(super) async fn part(
+        &self,
+        key: &str,
+        upload: &UploadId,
+        index: usize,
+        bytes: Bytes,
+    ) -> Result<String, Error> {
+        let result = self
+            .s3
+            .put_part(&self.path(key), &upload.0, index, bytes.into())
+            .await;
+        result
+            .map(|part| part.content_id)
+            .map_err(|error| self.error(&format!("store part {} of", index + 1), key, error))
+    }
+
+    pub(super) async fn complete(
+        &self,
+        key: &str,
+        upload: &UploadId,
+        parts: impl Iterator<Item = String>,
+    ) -> Result<(), Error> {
+        let parts = parts.map(|content_id| PartId { content_id }).collect();
+        let result = self
+            .s3
+            .complete_multipart(&self.path(key), &upload.0, parts)
+            .await;
+        result
+            .map(drop)
+            .map_err(|error| self.error("complete", key, error))
+    }
+
+    pub(super) async fn abort(&self, key: &str, upload: &UploadId) -> Result<(), Error> {
+        match self.s3.abort_multipart(&self.path(key), &upload.0).await {
+            // Completed, aborted or expired before: there is nothing left open.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error("give up the unfinished upload of", key, error)),
+        }
+    }
+
+    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        match self.s3.head(&self.path(key)).await {
+            Ok(object) => Ok(Some(object.size)),
+            Err(
+                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. },
+            ) => Ok(None),
+            Err(object_store::Error::NotFound { .. }) => Err(Error::mismatch(
+                self.attempted("find", key),
+                "it was stored and is not there".to_owned(),
+            )),
+            Err(error) => Err(self.error("look at", key, error)),
+        }
+    }
+
+    fn path(&self, key: &str) -> Path {
+        if self.prefix.is_empty() {
+            Path::from(key)
+        } else {
+            Path::from(format!("{}/{key}", self.prefix))
+        }
+    }
+
+    fn attempted(&self, what: &str, key: &str) -> String {
+        format!("{what} s3://{}/{}", self.bucket, self.path(key))
+    }
+
+    fn error(&self, what: &str, key: &str, source: object_store::Error) -> Error {
+        Error::from_cloud(self.attempted(what, key), source)
+    }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client's own text holds the access key.
+        f.debug_struct("Cloud")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+fn attributes(key: &str, metadata: &Metadata) -> Attributes {
+    let kind = match key.rsplit('.').next() {
+        Some("json") => "application/json",
+        Some("gz") => "application/gzip",
+        Some("zst") => "application/zstd",
+        _ => "application/octet-stream",
+    };
+    let mut attributes = Attributes::from_iter([(Attribute::ContentType, kind)]);
+    for (name, value) in metadata {
+        // Metadata travels as HTTP headers.
+        let value: String = value
+            .chars()
+            .map(|c| if c.is_ascii_graphic() { c } else { '_' })
+            .collect();
+        if !value.is_empty() {
+            attributes.insert(Attribute::Metadata((*name).into()), value.into());
+        }
+    }
+    attributes
+}

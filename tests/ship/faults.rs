@@ -1,0 +1,268 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, os::unix::process::CommandExt as _, process::Command};
+
+use super::scene::{SOON, Scene, any_dump, files_below};
+use crate::support::{process::Process, wait::until};
+
+fn with_dump(scene: Scene) -> Scene {
+    fs::write(scene.dumps().join("java_pid1.hprof"), any_dump().as_slice()).unwrap();
+    scene
+}
+
+/// The dump is claimed and whole, and nothing was stored.
+#[track_caller]
+fn the_dump_is_kept(scene: &Scene) {
+    let kept = scene.claimed_dump();
+    assert!(fs::read(kept).unwrap() == *any_dump());
+    assert!(scene.records().is_empty());
+}
+
+#[track_caller]
+fn fails_with(scene: &Scene, command: &mut Command, sentence: &str) {
+    let finished = Process::spawn(command.arg("--once")).finish(SOON);
+    let said = finished.lines.join("\n");
+    assert!(said.contains(sentence), "{sentence}\n--- was said:\n{said}");
+    assert_eq!(finished.status.code(), Some(3), "{said}");
+    the_dump_is_kept(scene);
+}
+
+#[test]
+fn a_bucket_that_does_not_exist_is_named_and_the_dump_is_kept() {
+    let scene = with_dump(Scene::with_s3(false));
+    let mut agent = scene.agent();
+    agent.args(["--destination", "s3://nobody/heap"]);
+    fails_with(
+        &scene,
+        &mut agent,
+        "the bucket does not exist; create it or correct the destination",
+    );
+    scene.ship();
+    scene.only();
+}
+
+#[test]
+fn wrong_keys_are_said_to_be_wrong_and_the_dump_is_kept() {
+    let scene = with_dump(Scene::with_s3(false));
+    let mut agent = scene.agent();
+    agent.env("AWS_SECRET_ACCESS_KEY", "wrong");
+    fails_with(
+        &scene,
+        &mut agent,
+        "the credentials are wrong; correct the access key and its secret",
+    );
+    scene.ship();
+    scene.only();
+}
+
+#[test]
+fn an_endpoint_where_nobody_answers_is_said_to_be_unreachable_and_the_dump_is_kept() {
+    let mut scene = with_dump(Scene::with_s3(false));
+    scene.s3.as_mut().unwrap().stop();
+    fails_with(
+        &scene,
+        &mut scene.agent(),
+        "the store cannot be reached; check its endpoint",
+    );
+    scene.s3.as_mut().unwrap().start_again();
+    scene.ship();
+    scene.only();
+}
+
+#[test]
+fn a_certificate_of_an_unknown_ca_is_not_trusted_and_the_dump_is_kept() {
+    let scene = with_dump(Scene::with_s3(true));
+    let stranger = Scene::with_s3(true);
+    let mut agent = scene.agent();
+    agent.env(
+        "HEAPSHIP_STORE_CA",
+        stranger.s3.as_ref().unwrap().ca_pem.as_ref().unwrap(),
+    );
+    fails_with(&scene, &mut agent, "the store's certificate is not trusted");
+    scene.ship();
+    scene.only();
+}
+
+#[test]
+fn a_store_that_comes_back_gets_the_dump() {
+    let mut scene = Scene::with_s3(false);
+    scene.s3.as_mut().unwrap().stop();
+    let agent = scene.start();
+    let scene = with_dump(scene);
+    agent.line("cannot be reached", SOON);
+    let mut scene = scene;
+    scene.s3.as_mut().unwrap().start_again();
+    until("the record is there", SOON, || {
+        (!scene.records().is_empty()).then_some(())
+    });
+    Scene::end(agent);
+    scene.only();
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named_and_the_dump_is_kept() {
+    let scene = with_dump(Scene::with_folder());
+    fs::write(scene.store(), b"a file in the way").unwrap();
+    let finished = scene.ship_once();
+    let said = finished.lines.join("\n");
+    assert!(
+        said.contains("the folder cannot be written; mount a volume there"),
+        "{said}"
+    );
+    assert_eq!(finished.status.code(), Some(3));
+    assert!(fs::read(scene.claimed_dump()).unwrap() == *any_dump());
+}
+
+#[test]
+fn what_is_no_dump_is_put_aside_and_not_shipped() {
+    let scene = Scene::with_folder();
+    fs::write(
+        scene.dumps().join("java_pid1.hprof"),
+        b"not a dump at all, but long enough to be one",
+    )
+    .unwrap();
+    fs::write(scene.dumps().join("java_pid2.hprof"), b"").unwrap();
+    let lines = scene.ship();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("not a heap dump") && line.contains(".heapship/rejected")),
+        "{lines:?}"
+    );
+    assert!(scene.objects().is_empty());
+    assert!(scene.claimed().is_empty());
+    assert_eq!(
+        files_below(&scene.dumps(), &scene.dumps().join(".heapship/rejected")).len(),
+        2
+    );
+}
+
+#[test]
+fn two_agents_do_not_share_a_directory() {
+    let scene = Scene::with_folder();
+    let agent = scene.start();
+    let second = scene.ship_once();
+    assert_eq!(second.status.code(), Some(3));
+    let said = second.lines.join("\n");
+    assert!(
+        said.contains("another heapship-agent ships the dumps of"),
+        "{said}"
+    );
+    Scene::end(agent);
+}
+
+#[test]
+fn an_agent_of_another_user_says_as_whom_it_should_run_and_the_dump_is_kept() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("NOT RUN: only root can start an agent of another user");
+        return;
+    }
+    let scene = with_dump(Scene::with_folder());
+    fs::set_permissions(
+        scene.dumps().join("java_pid1.hprof"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    for path in [scene.path(""), scene.dumps()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // The build's folder may be closed to others.
+    let program = scene.path("heapship-agent");
+    fs::copy(env!("CARGO_BIN_EXE_heapship-agent"), &program).unwrap();
+    let mut agent = Command::new(program);
+    agent
+        .env_clear()
+        .uid(65_534)
+        .gid(65_534)
+        .args(["ship", "--once", "--pod", "p", "--dumps"])
+        .arg(scene.dumps());
+    agent
+        .arg("--destination")
+        .arg(format!("file://{}", scene.store().display()))
+        .args(["--settle", "1s"]);
+    let finished = Process::spawn(&mut agent).finish(SOON);
+    let said = finished.lines.join("\n");
+    assert!(
+        said.contains("cannot read the dump for uid 65534; the agent must run as the user that writes it"),
+        "{said}"
+    );
+    assert_eq!(finished.status.code(), Some(3));
+    assert!(fs::read(scene.claimed_dump()).unwrap() == *any_dump());
+}
+
+#[test]
+fn wrong_usage_is_one_sentence_and_exit_code_2() {
+    let scene = Scene::with_folder();
+    let dumps = scene.dumps().to_string_lossy().into_owned();
+    for (arguments, sentence) in [
+        (
+            vec!["--dumps", &dumps, "--destination", "gs://x"],
+            "gs:// is not supported; there are s3:// and file://",
+        ),
+        (
+            vec!["--dumps", &dumps, "--destination", "dumps"],
+            "write s3://BUCKET/PREFIX or file:///PATH",
+        ),
+        (vec!["--dumps", &dumps], "--destination <URL>"),
+        (
+            vec!["--dumps", &dumps, "--destination", "file:///x", "--settle", "60"],
+            "a duration needs a unit: 60s",
+        ),
+        (
+            vec![
+                "--dumps",
+                &dumps,
+                "--destination",
+                "file:///x",
+                "--part-size",
+                "1Mi",
+            ],
+            "stores take parts of 5Mi to 5Gi",
+        ),
+        (
+            vec![
+                "--dumps",
+                &dumps,
+                "--destination",
+                "file:///x",
+                "--key-template",
+                "{pod}.hprof",
+            ],
+            "without {time} two dumps could get one key",
+        ),
+        (
+            vec![
+                "--dumps",
+                &dumps,
+                "--destination",
+                "file:///x",
+                "--compression",
+                "xz",
+            ],
+            "possible values: gzip, zstd, none",
+        ),
+    ] {
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_heapship-agent"));
+        let finished = Process::spawn(agent.env_clear().arg("ship").args(&arguments)).finish(SOON);
+        let said = finished.lines.join("\n");
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+        assert_eq!(finished.status.code(), Some(2), "{said}");
+    }
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_heapship-agent"));
+    agent.env_clear().args([
+        "ship",
+        "--once",
+        "--destination",
+        "file:///x",
+        "--dumps",
+        "/nowhere",
+    ]);
+    let finished = Process::spawn(&mut agent).finish(SOON);
+    assert_eq!(finished.status.code(), Some(3));
+    assert!(
+        finished
+            .lines
+            .join("\n")
+            .contains("cannot watch /nowhere: make the directory"),
+        "{:?}",
+        finished.lines
+    );
+}
