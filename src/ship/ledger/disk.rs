@@ -266,10 +266,13 @@ fn folder(path: &Path, mode: u32) -> io::Result<()> {
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!(".{name}"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, folder.join(name))?;
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, folder.join(name)));
+    if written.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    written?;
     // The rename itself must outlive a node that loses power: the upload's name is in there.
     File::open(folder)?.sync_all()
 }
