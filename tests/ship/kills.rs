@@ -4,7 +4,6 @@ use super::scene::{SOON, Scene, any_dump};
 use crate::support::{
     java::{Jdk, jdk, jdks},
     process::Process,
-    wait::until,
 };
 
 /// Asks without a pause: the moments to be met are short.
