@@ -1,14 +1,16 @@
 //! Arguments of `heapship-agent`: the shipper in its sidecar and the toolbox in the application's container.
 
-pub mod install;
-
 use std::error::Error as StdError;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::ship;
+use crate::toolbox::{jmap, jps, pre_stop};
+
+pub mod install;
 
 /// Catches and ships heap dumps, and looks into JVMs without a JDK.
 #[derive(Debug, Parser)]
@@ -25,18 +27,26 @@ enum Command {
         /// The folder.
         folder: PathBuf,
     },
+    Jmap(jmap::Arguments),
+    Jps(jps::Arguments),
+    PreStop(Box<pre_stop::Arguments>),
     /// Catch heap dumps in a directory and ship them to a store.
     #[command(args_override_self = true)]
     Ship(Box<ship::Arguments>),
 }
 
-/// Runs one command to its end.
+/// Runs one command to its end. The code is a number of [`crate::exit`], except where a pod's own hook has one.
 #[must_use]
-pub fn run(arguments: Arguments) -> Exit {
+pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command } = arguments;
     match command {
-        Command::Install { folder } => done(install::install(&folder)),
-        Command::Ship(arguments) => ship::run(*arguments).unwrap_or_else(|error| failed(&error)),
+        Command::Install { folder } => done(install::install(&folder)).into(),
+        Command::Jmap(arguments) => jmap::run(&arguments).into(),
+        Command::Jps(arguments) => jps::run(&arguments).into(),
+        Command::PreStop(arguments) => pre_stop::run(*arguments),
+        Command::Ship(arguments) => ship::run(*arguments)
+            .unwrap_or_else(|error| failed(&error))
+            .into(),
     }
 }
 

@@ -1,12 +1,40 @@
 //! Pod + settings + cluster facts -> patch and notes. Pure: no clock, no I/O, no randomness.
 //!
-//! The webhook, `heapship inject`, `heapship explain` and the tests call the one function [`inject`].
+//! The webhook, `heapship inject`, `heapship explain` and the tests call the one function [`inject`]; [`uninject`] is its
+//! inverse. A pod is raw JSON all the way: a typed one would lose the fields that its version does not know.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde_json::Value;
+use json_patch::Patch;
+use serde_json::{Value, json};
 
-use crate::settings::policy::Policies;
+use crate::inject::plan::Plan;
+use crate::inject::replaced::Replaced;
+use crate::names;
+use crate::patch::{Draft, Place};
+use crate::settings::destination::Scheme;
+use crate::settings::policy::{Policies, Policy};
+use crate::settings::{Annotations, Layers, OnOom, PreStop, Request, Resolved, Settings, resolve};
+
+mod agent;
+pub mod catalogue;
+mod containers;
+mod environment;
+pub mod expansion;
+mod identity;
+pub mod java_options;
+mod plan;
+mod pre_stop;
+pub mod reasons;
+pub mod replaced;
+mod resources;
+mod undo;
+mod volumes;
+mod workload;
+
+pub use reasons::{Note, Severity, Skip};
+pub use undo::uninject;
 
 /// What decides about a pod besides its own text. Whoever calls looks it up.
 #[derive(Clone, Debug)]
@@ -17,6 +45,8 @@ pub struct Context<'a> {
     pub policies: &'a Policies,
     /// What is known of the cluster.
     pub cluster: &'a Cluster,
+    /// `Kind/name` of the workload, where the caller holds it: a template has no owner references yet.
+    pub workload: Option<String>,
 }
 
 /// A namespace's metadata.
@@ -37,6 +67,8 @@ pub struct Cluster {
     pub name: String,
     /// Version of the API server.
     pub version: KubernetesVersion,
+    /// The namespace of the webhook itself, whose pods are never touched.
+    pub own_namespace: Option<String>,
 }
 
 /// `1.36` and so on; patch levels and vendors' suffixes do not matter to us.
@@ -51,15 +83,19 @@ pub struct KubernetesVersion {
 /// What [`inject`] decided, and the means to say and to do it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Injected, already whole, left alone with a reason, or nobody asked.
+    /// Injected, left alone with a reason, or nobody asked.
     pub decision: Decision,
-    /// Operations that make the patched pod out of the given one; proven to apply. May hold only the status
-    /// annotation where the pod is left alone, and is empty where nothing changes.
-    pub patch: json_patch::Patch,
+    /// Operations that make [`Outcome::pod`] out of the given pod; proven to apply. May hold only the status annotation
+    /// where the pod is left alone, and is empty where nothing changes.
+    pub patch: Patch,
     /// The pod with the patch applied.
     pub pod: Value,
-    /// What a person should know: in order of the steps, each with a stable code.
+    /// What a person should know, in the order of the steps.
     pub notes: Vec<Note>,
+    /// Every setting that somebody wrote, and where.
+    pub settings: Resolved,
+    /// The policy that selects the pod.
+    pub policy: Option<String>,
 }
 
 /// The decision about one pod.
@@ -73,50 +109,294 @@ pub enum Decision {
     NotAsked,
 }
 
-/// Why a pod that somebody asked about is left alone. `label` is the metric's label, `Display` what a person reads.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Skip {
-    /// Placeholder.
-    #[error("placeholder")]
-    Placeholder,
-}
-
-impl Skip {
-    /// The reason code: kebab-case and stable.
+impl Decision {
+    /// The outcome as a metric's label and audit value.
     #[must_use]
     pub fn label(&self) -> &'static str {
-        "placeholder"
+        match self {
+            Self::Injected => "injected",
+            Self::Skipped(_) => "skipped",
+            Self::NotAsked => "not-asked",
+        }
+    }
+
+    /// The reason code; empty where there is no reason to give.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Skipped(skip) => skip.label(),
+            Self::Injected | Self::NotAsked => "",
+        }
     }
 }
 
-/// Something a person should know about an injection.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Note {
-    /// Whether it goes out as an admission warning or only into `explain`.
-    pub severity: Severity,
-    /// The reason code: kebab-case and stable.
-    pub code: &'static str,
-    /// One sentence.
-    pub text: String,
+impl Outcome {
+    /// What the API server hands to whoever made the request.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let skipped = match &self.decision {
+            Decision::Skipped(skip) if !skip.leaves_no_trace() => {
+                Some(format!("heapship: not injected: {skip}"))
+            }
+            _ => None,
+        };
+        let notes = self
+            .notes
+            .iter()
+            .filter(|note| note.severity == Severity::Warning);
+        skipped
+            .into_iter()
+            .chain(notes.map(|note| format!("heapship: {}", note.text)))
+            .collect()
+    }
 }
 
-/// Who hears a [`Note`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Severity {
-    /// `explain` and `demo` tell it: what was done, step by step.
-    Step,
-    /// An admission warning.
-    Warning,
+impl KubernetesVersion {
+    /// The version assumed where nobody says: the newest that the tests run on.
+    pub const NEWEST: Self = Self { major: 1, minor: 36 };
+    /// Native sidecars are on by default from here.
+    const NATIVE_SIDECARS: Self = Self { major: 1, minor: 29 };
+
+    /// Reads `1.36`, `v1.36.2`, `1.29+`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().trim_start_matches('v').split('.');
+        let digits = |part: Option<&str>| {
+            let part = part?;
+            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            part.get(..end)?.parse().ok()
+        };
+        Some(Self {
+            major: digits(parts.next())?,
+            minor: digits(parts.next())?,
+        })
+    }
+}
+
+impl fmt::Display for KubernetesVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
 }
 
 /// Decides about one pod and makes the patch.
+///
+/// Applied to its own result it gives no patch, with the same warnings. Never fails: what cannot be injected is left
+/// alone, with the reason.
 #[must_use]
 pub fn inject(pod: &Value, context: &Context<'_>) -> Outcome {
-    let _ = context;
+    let annotations = texts(&pod["metadata"]["annotations"]);
+    let labels = texts(&pod["metadata"]["labels"]);
+    let policy = context
+        .policies
+        .select(&context.namespace.name, &context.namespace.labels, &labels);
+    let layers = Layers {
+        policy,
+        namespace: &context.namespace.annotations,
+        pod: &annotations,
+    };
+    let resolved = resolve(&layers);
+    let mut notes: Vec<Note> = resolved
+        .warnings
+        .iter()
+        .map(|(code, text)| Note::warning(code, text.clone()))
+        .collect();
+    let decided = match (&resolved.request, untouchable(pod, context)) {
+        (Request::NotAsked, _) => Err(Decision::NotAsked),
+        (_, Some(skip)) => Err(Decision::Skipped(skip)),
+        (Request::OptedOut(level), None) => Err(Decision::Skipped(Skip::OptedOut(level.clone()))),
+        (Request::Inject(_), None) => match &resolved.settings {
+            Err(invalid) => Err(Decision::Skipped(Skip::InvalidAnnotation(invalid.clone()))),
+            Ok(settings) => patched(pod, settings, policy, context, &mut notes).map_err(Decision::Skipped),
+        },
+    };
+    let (decision, patch, patched) = match decided {
+        Ok((patch, patched)) => (Decision::Injected, patch, patched),
+        Err(decision) => {
+            let (patch, patched) = match &decision {
+                Decision::Skipped(skip) if !skip.leaves_no_trace() => status_alone(pod, skip),
+                _ => None,
+            }
+            .unwrap_or_else(|| (Patch(Vec::new()), pod.clone()));
+            (decision, patch, patched)
+        }
+    };
+    let policy = policy.map(|policy| policy.name.clone());
     Outcome {
-        decision: Decision::NotAsked,
-        patch: json_patch::Patch(Vec::new()),
-        pod: pod.clone(),
-        notes: Vec::new(),
+        decision,
+        patch,
+        pod: patched,
+        notes,
+        settings: resolved,
+        policy,
     }
 }
+
+/// Pods that are not even given a status.
+fn untouchable(pod: &Value, context: &Context<'_>) -> Option<Skip> {
+    let namespace = &context.namespace.name;
+    let excluded = ["kube-system", "kube-node-lease"].contains(&namespace.as_str())
+        || context.cluster.own_namespace.as_ref() == Some(namespace);
+    let spec = &pod["spec"];
+    let annotations = &pod["metadata"]["annotations"];
+    let source = annotations["kubernetes.io/config.source"].as_str();
+    let host_process = |security: &Value| security["windowsOptions"]["hostProcess"] == true;
+    let containers = spec["containers"].as_array();
+    if excluded {
+        Some(Skip::ExcludedNamespace(namespace.clone()))
+    } else if annotations["kubernetes.io/config.mirror"].is_string()
+        || source.is_some_and(|source| source != "api")
+    {
+        Some(Skip::MirrorPod)
+    } else if spec["os"]["name"] == "windows"
+        || spec["nodeSelector"]["kubernetes.io/os"] == "windows"
+        || host_process(&spec["securityContext"])
+        || containers.is_some_and(|all| {
+            all.iter()
+                .any(|container| host_process(&container["securityContext"]))
+        })
+    {
+        Some(Skip::Windows)
+    } else if containers.is_none_or(Vec::is_empty) {
+        Some(Skip::NotAPod("it has no containers"))
+    } else {
+        None
+    }
+}
+
+/// Runs the rules in their order.
+fn patched(
+    pod: &Value,
+    settings: &Settings,
+    policy: Option<&Policy>,
+    context: &Context<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<(Patch, Value), Skip> {
+    possible(pod, settings, policy, context)?;
+    let mut plan = Plan {
+        pod,
+        draft: Draft::new(pod),
+        settings,
+        policy,
+        context,
+        targets: containers::choose(pod, &settings.containers)?,
+        replaced: Replaced::of(pod),
+        notes: notes.clone(),
+        qos: resources::qos(pod),
+    };
+    // A pod that is left alone after all has had no steps: what was said on the way is dropped with the draft.
+    run(&mut plan)?;
+    let Plan {
+        draft, notes: said, ..
+    } = plan;
+    *notes = said;
+    draft.finish().map_err(|error| Skip::Internal(error.to_string()))
+}
+
+fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
+    let toolbox = pre_stop::containers(plan);
+    for index in 0..plan.targets.len() {
+        let Some(target) = plan.targets.get(index).cloned() else {
+            break;
+        };
+        let foreign = environment::options(plan, &target, toolbox.contains(&target.name))?;
+        if let Some(target) = plan.targets.get_mut(index) {
+            target.foreign = foreign;
+        }
+    }
+    volumes::dumps(plan)?;
+    pre_stop::add(plan, &toolbox);
+    let agents = agent::agents(plan);
+    let tools = agent::tools_volume(plan, &agents, &toolbox)?;
+    agent::add(plan, &agents, tools)?;
+    sign(plan, &agents);
+    Ok(())
+}
+
+/// What the settings and the cluster rule out before the pod is looked at more closely.
+fn possible(
+    pod: &Value,
+    settings: &Settings,
+    policy: Option<&Policy>,
+    context: &Context<'_>,
+) -> Result<(), Skip> {
+    if settings.on_oom == OnOom::Off && settings.pre_stop == PreStop::Off {
+        return Err(Skip::NothingAsked);
+    }
+    if !settings.agent {
+        return Ok(());
+    }
+    if context.cluster.version < KubernetesVersion::NATIVE_SIDECARS {
+        return Err(Skip::KubernetesTooOld(context.cluster.version));
+    }
+    match &settings.destination {
+        None => return Err(Skip::NoDestination),
+        Some(destination) if matches!(destination.scheme, Scheme::Gs | Scheme::Az) => {
+            return Err(Skip::UnsupportedStore(destination.to_string()));
+        }
+        Some(_) => {}
+    }
+    let pinned = pod["spec"]["nodeSelector"]["kubernetes.io/arch"].as_str();
+    let built_for = policy.and_then(|policy| policy.agent.architectures.as_ref());
+    match (pinned, built_for) {
+        (Some(pinned), Some(built_for)) if !built_for.iter().any(|arch| arch == pinned) => {
+            Err(Skip::Architecture(pinned.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The annotations: what was replaced, and what was done. A pod that carries the whole injection keeps the status that
+/// it has.
+fn sign(plan: &mut Plan<'_>, agents: &[agent::Agent]) {
+    let whole = plan.draft.is_untouched();
+    let annotations = Place::root().key("metadata").key("annotations");
+    if whole && annotations.key(names::STATUS).of(plan.pod).is_some() {
+        return;
+    }
+    plan.note_if_empty(&Place::root().key("metadata"), "metadata");
+    plan.note_if_empty(&annotations, "annotations");
+    if let Some(replaced) = plan.replaced.to_text() {
+        plan.draft
+            .set(&annotations, names::REPLACED, Value::String(replaced));
+    }
+    let containers: Vec<&str> = plan.targets.iter().map(|target| target.name.as_str()).collect();
+    let agents: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
+    let status = json!({
+        "decision": "injected",
+        "version": env!("CARGO_PKG_VERSION"),
+        "containers": containers,
+        "agents": agents,
+    });
+    plan.draft
+        .set(&annotations, names::STATUS, Value::String(status.to_string()));
+}
+
+/// A pod that is left alone says why, where it can still be said.
+fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
+    // All annotations of an object together may hold 256 KiB.
+    const MOST: usize = 4096;
+    let message: String = skip.to_string().chars().take(MOST).collect();
+    let status = json!({"decision": "skipped", "reason": skip.label(), "message": message});
+    let mut draft = Draft::new(pod);
+    let annotations = Place::root().key("metadata").key("annotations");
+    let mut replaced = Replaced::of(pod);
+    replaced.note_if_empty(pod.get("metadata"), "metadata");
+    replaced.note_if_empty(annotations.of(pod), "annotations");
+    if let Some(replaced) = replaced.to_text() {
+        draft.set(&annotations, names::REPLACED, Value::String(replaced));
+    }
+    draft.set(&annotations, names::STATUS, Value::String(status.to_string()));
+    draft.finish().ok()
+}
+
+/// Members of an object that are text.
+fn texts(object: &Value) -> Annotations {
+    let members = object.as_object().into_iter().flatten();
+    members
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! world, call it once and act.
 
 pub mod exit;
+pub mod key;
 pub mod logging;
 pub mod names;
 pub mod quantity;
@@ -22,11 +23,15 @@ pub mod metrics;
 pub mod patch;
 #[cfg(feature = "webhook")]
 pub mod settings;
+#[cfg(feature = "webhook")]
+pub mod yaml;
 
 #[cfg(feature = "agent")]
 pub mod agent;
 #[cfg(feature = "agent")]
 pub mod attach;
+#[cfg(feature = "agent")]
+pub mod hsperfdata;
 #[cfg(feature = "agent")]
 pub mod ship;
 #[cfg(feature = "agent")]

@@ -1,1 +1,160 @@
-//! Placeholder.
+//! What the webhook counts, and its text for Prometheus. Labels are decisions and reason codes: never a name of a pod,
+//! of which a cluster has no end.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds. A review takes tens of microseconds and the API server gives up after two seconds: what is
+/// in between says how far away that is.
+const DURATIONS: [f64; 13] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0,
+];
+
+/// One decision; see `admission::answer::Verdict`, and `refused` for what was no review.
+#[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
+pub struct Labels {
+    decision: &'static str,
+    reason: &'static str,
+}
+
+/// The metrics of one webhook process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Labels, Counter>,
+    duration: Histogram,
+    /// Requests whose answer is being made.
+    pub in_flight: Gauge,
+    /// Open connections of the admission port.
+    pub connections: Gauge,
+    /// Connections that ended before a request could be sent: not TLS, no common version, no trusted certificate.
+    pub handshake_failures: Counter,
+    /// End of the served certificate, in seconds since 1970.
+    pub certificate_expiry: Gauge,
+    /// Certificates read from the files that were not fit to be served.
+    pub certificate_rejections: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("heapship_webhook");
+        let requests = Family::<Labels, Counter>::default();
+        let duration = Histogram::new(DURATIONS);
+        let in_flight = Gauge::default();
+        let connections = Gauge::default();
+        let handshake_failures = Counter::default();
+        let certificate_expiry = Gauge::default();
+        let certificate_rejections = Counter::default();
+        // The encoder adds the dot at the end of each text, and `_total` to the names of counters.
+        registry.register("requests", "Requests by decision and reason", requests.clone());
+        registry.register(
+            "request_duration_seconds",
+            "Time from a request's header to its answer",
+            duration.clone(),
+        );
+        registry.register("requests_in_flight", "Requests being answered", in_flight.clone());
+        registry.register(
+            "connections",
+            "Open connections of the admission port",
+            connections.clone(),
+        );
+        registry.register(
+            "tls_handshake_failures",
+            "Connections that failed before their first request",
+            handshake_failures.clone(),
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "End of the served certificate, in seconds since 1970",
+            certificate_expiry.clone(),
+        );
+        registry.register(
+            "certificate_rejections",
+            "Replacement certificates that were not fit to be served",
+            certificate_rejections.clone(),
+        );
+        Self {
+            registry,
+            requests,
+            duration,
+            in_flight,
+            connections,
+            handshake_failures,
+            certificate_expiry,
+            certificate_rejections,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts one request that was answered with a review or refused.
+    pub fn request(&self, decision: &'static str, reason: &'static str, duration: Duration) {
+        self.requests.get_or_create(&Labels { decision, reason }).inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// None that is known: text into memory.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// Counts something up for as long as it lives, whichever way it ends.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    /// Counts one more.
+    #[must_use]
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_each_metric_once_with_its_unit_and_suffix() {
+        let metrics = Metrics::default();
+        metrics.request("skipped", "windows", Duration::from_micros(80));
+        let held = Held::new(&metrics.in_flight);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "heapship_webhook_requests_total{decision=\"skipped\",reason=\"windows\"} 1",
+            "heapship_webhook_request_duration_seconds_bucket{le=\"0.0001\"} 1",
+            "heapship_webhook_requests_in_flight 1",
+            "heapship_webhook_certificate_expiry_timestamp_seconds 0",
+            "# EOF",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is missing in\n{text}"
+            );
+        }
+        drop(held);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+}

@@ -23,6 +23,9 @@ pub const TOOLS_VOLUME: &str = "heapship-tools";
 /// Volume with nothing in it, mounted where the service account's token would be, so that the agent has none.
 pub const NO_TOKEN_VOLUME: &str = "heapship-no-token";
 
+/// Volume of a `file://` destination, as the policy names it.
+pub const STORE_VOLUME: &str = "heapship-store";
+
 /// Where an application container sees its own dumps, and the agent those of all containers.
 pub const DUMPS_PATH: &str = "/heapship/dumps";
 /// Where the tools volume is mounted.

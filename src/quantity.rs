@@ -175,15 +175,16 @@ pub fn format_duration(duration: Duration) -> String {
             seconds % (size * 60)
         };
         if rest / size > 0 {
-            drop(write!(text, "{}{unit}", rest / size));
+            let _ = write!(text, "{}{unit}", rest / size);
         }
     }
-    match duration.subsec_nanos() {
-        0 if text.is_empty() => text.push_str("0s"),
-        0 => {}
-        nanos if nanos % 1_000_000 == 0 => drop(write!(text, "{}ms", nanos / 1_000_000)),
-        nanos => drop(write!(text, "{nanos}ns")),
-    }
+    let rest = match duration.subsec_nanos() {
+        0 if text.is_empty() => "0s".to_owned(),
+        0 => String::new(),
+        nanos if nanos % 1_000_000 == 0 => format!("{}ms", nanos / 1_000_000),
+        nanos => format!("{nanos}ns"),
+    };
+    text.push_str(&rest);
     text
 }
 

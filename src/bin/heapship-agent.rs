@@ -6,5 +6,5 @@ use clap::Parser as _;
 use heapship::agent;
 
 fn main() -> ExitCode {
-    agent::run(agent::Arguments::parse()).into()
+    agent::run(agent::Arguments::parse())
 }

@@ -1,5 +1,584 @@
-//! Placeholder.
+//! `HeapDumpPolicy`: what the platform team decides, as YAML.
+//!
+//! The webhook's `--policy-file` and the offline CLI read the same text that the cluster's custom resource will hold.
 
-/// What the platform team decided.
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::key::KeyTemplate;
+use crate::quantity::{self, Bytes};
+use crate::settings::annotations::{
+    Auto, GracePeriod, InvalidValue, Key, SecretName, Switch, UserId, Value, VariableName,
+};
+use crate::settings::destination::Destination;
+use crate::settings::{
+    Annotations, Compression, ContainerChoice, Liveness, OnOom, PreStop, PreStopOrder, Volume,
+};
+
+/// All policies, strongest first: higher priority, then name.
 #[derive(Clone, Debug, Default)]
-pub struct Policies;
+pub struct Policies(Vec<Policy>);
+
+/// One policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    priority: i32,
+    mode: Mode,
+    namespaces: Option<Vec<String>>,
+    namespace_selector: Selector,
+    pod_selector: Selector,
+    /// Values below every annotation, as text; each was parsed once.
+    pub settings: BTreeMap<Key, String>,
+    /// What annotations may change.
+    pub limits: Limits,
+    /// The store's address and trust.
+    pub store: Store,
+    /// The agent's container.
+    pub agent: Agent,
+}
+
+/// Whether pods that a policy selects must ask.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+enum Mode {
+    /// They must.
+    #[default]
+    OptIn,
+    /// They are injected unless they refuse.
+    OptOut,
+}
+
+/// What annotations may change, and how far.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    settings: Option<Vec<Key>>,
+    /// Upper bound of `max-dumps`.
+    pub max_dumps: Option<u32>,
+    /// Upper bound of `termination-grace-period`.
+    pub termination_grace_period: Option<Duration>,
+    /// Upper bound of `upload-grace`.
+    pub upload_grace: Option<Duration>,
+    /// Upper bound of `pre-stop-delay`.
+    pub pre_stop_delay: Option<Duration>,
+    /// Upper bound of a size in `volume`.
+    pub volume_size: Option<Bytes>,
+    /// Whether `destination` may name another bucket than the policy's.
+    pub other_buckets: bool,
+    /// Whether `key-template` may leave `{namespace}` out.
+    pub keys_without_namespace: bool,
+}
+
+impl Limits {
+    /// Whether annotations may set it at all. Nobody can be kept from opting out.
+    #[must_use]
+    pub fn allows(&self, key: Key) -> bool {
+        key == Key::Inject || self.settings.as_ref().is_none_or(|keys| keys.contains(&key))
+    }
+}
+
+/// How the agent reaches the store.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Store {
+    /// URL of an S3-compatible store.
+    pub endpoint: Option<String>,
+    /// Its region.
+    pub region: Option<String>,
+    /// PEM of the CA that signed its certificate.
+    pub ca_bundle: Option<String>,
+    /// Lets `endpoint` be `http://`.
+    pub allow_http: bool,
+    /// For `file://` destinations: a Kubernetes volume source, mounted at `mountPath` in the agent.
+    pub volume: Option<Json>,
+    /// Where `volume` is mounted.
+    pub mount_path: Option<String>,
+}
+
+/// The agent's container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Agent {
+    /// Its image, by digest where the cluster's nodes must all be able to pull it.
+    pub image: Option<String>,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub image_pull_policy: Option<String>,
+    /// Architectures that the image has, as nodes are labelled: `amd64`, `arm64`.
+    pub architectures: Option<Vec<String>>,
+    /// A Kubernetes `resources` object, for pods that are neither Guaranteed nor BestEffort.
+    pub resources: Option<Json>,
+}
+
+/// A file of policies that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not YAML, or not of this shape.
+    #[error("not a HeapDumpPolicy: {0}")]
+    Yaml(String),
+    /// Something else stands in the file.
+    #[error("document {index}: kind is {kind:?}, expected HeapDumpPolicy")]
+    Kind {
+        /// From 1.
+        index: usize,
+        /// What stands there.
+        kind: String,
+    },
+    /// A policy without a name.
+    #[error("document {index}: metadata.name is missing")]
+    Name {
+        /// From 1.
+        index: usize,
+    },
+    /// A field that no setting has.
+    #[error("policy {policy}: spec.{place}.{field} is not a setting{hint}")]
+    UnknownSetting {
+        /// Its name.
+        policy: String,
+        /// `settings` or `limits.settings`.
+        place: &'static str,
+        /// The field.
+        field: String,
+        /// The nearest known field.
+        hint: String,
+    },
+    /// A value that no setting takes.
+    #[error("policy {policy}: {error}")]
+    Invalid {
+        /// Its name.
+        policy: String,
+        /// Key, value, what is allowed.
+        error: InvalidValue,
+    },
+    /// Something else that cannot work.
+    #[error("policy {policy}: {problem}")]
+    Inconsistent {
+        /// Its name.
+        policy: String,
+        /// One sentence.
+        problem: String,
+    },
+}
+
+impl Policies {
+    /// Reads one or several YAML documents.
+    ///
+    /// # Errors
+    /// When any of them is not a policy, names an unknown setting or holds a value that no setting takes: a policy is
+    /// refused whole, since half a policy is nobody's wish.
+    pub fn from_yaml(text: &str) -> Result<Self, Error> {
+        // The kind first: what is wrong with the fields of something else is of no interest.
+        let kinds: Vec<Option<Kind>> = documents(text)?;
+        for (index, Kind { kind }) in kinds.into_iter().flatten().enumerate() {
+            if kind != "HeapDumpPolicy" {
+                return Err(Error::Kind {
+                    index: index + 1,
+                    kind,
+                });
+            }
+        }
+        let documents: Vec<Option<Document>> = documents(text)?;
+        let mut policies = Vec::new();
+        for (index, document) in documents.into_iter().flatten().enumerate() {
+            policies.push(document.into_policy(index + 1)?);
+        }
+        policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        Ok(Self(policies))
+    }
+
+    /// The strongest policy that selects a pod.
+    #[must_use]
+    pub fn select(
+        &self,
+        namespace: &str,
+        namespace_labels: &Annotations,
+        pod_labels: &Annotations,
+    ) -> Option<&Policy> {
+        self.0.iter().find(|policy| {
+            policy
+                .namespaces
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| name == namespace))
+                && policy.namespace_selector.matches(namespace_labels)
+                && policy.pod_selector.matches(pod_labels)
+        })
+    }
+
+    /// Whether a pod without any annotation can be selected: then no pod may be passed over unread.
+    #[must_use]
+    pub fn inject_unasked(&self) -> bool {
+        self.0.iter().any(Policy::injects_unasked)
+    }
+}
+
+impl Policy {
+    /// Whether pods that it selects are injected without asking.
+    #[must_use]
+    pub fn injects_unasked(&self) -> bool {
+        self.mode == Mode::OptOut
+    }
+}
+
+/// A Kubernetes label selector; an empty one selects everything.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Selector {
+    match_labels: BTreeMap<String, String>,
+    match_expressions: Vec<Expression>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expression {
+    key: String,
+    operator: Operator,
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl Selector {
+    fn matches(&self, labels: &Annotations) -> bool {
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(
+                |Expression {
+                     key,
+                     operator,
+                     values,
+                 }| {
+                    let label = labels.get(key);
+                    match operator {
+                        Operator::In => label.is_some_and(|value| values.contains(value)),
+                        Operator::NotIn => label.is_none_or(|value| !values.contains(value)),
+                        Operator::Exists => label.is_some(),
+                        Operator::DoesNotExist => label.is_none(),
+                    }
+                },
+            )
+    }
+}
+
+/// The documents of a stream; errors name line and column and stay on one line.
+fn documents<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>, Error> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| Error::Yaml(error.to_string()))
+}
+
+#[derive(Debug, Deserialize)]
+struct Kind {
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Spec {
+    priority: i32,
+    mode: Mode,
+    namespaces: Option<Vec<String>>,
+    namespace_selector: Selector,
+    pod_selector: Selector,
+    settings: BTreeMap<String, Json>,
+    limits: LimitsSpec,
+    store: Store,
+    agent: Agent,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct LimitsSpec {
+    settings: Option<Vec<String>>,
+    max_dumps: Option<u32>,
+    termination_grace_period: Option<String>,
+    upload_grace: Option<String>,
+    pre_stop_delay: Option<String>,
+    volume_size: Option<String>,
+    other_buckets: bool,
+    keys_without_namespace: bool,
+}
+
+impl Document {
+    fn into_policy(self, index: usize) -> Result<Policy, Error> {
+        let Self {
+            metadata: Metadata { name },
+            spec,
+        } = self;
+        if name.is_empty() {
+            return Err(Error::Name { index });
+        }
+        let Spec {
+            priority,
+            mode,
+            namespaces,
+            namespace_selector,
+            pod_selector,
+            settings,
+            limits,
+            store,
+            agent,
+        } = spec;
+        let mut texts = BTreeMap::new();
+        for (field, value) in settings {
+            let key = setting(&name, "settings", &field)?;
+            let text = plain(&value);
+            let known = format!("spec.settings.{field}");
+            if let Err(detail) = check(key, text.trim()) {
+                let error = InvalidValue::of(&known, &text, key, detail);
+                return Err(Error::Invalid { policy: name, error });
+            }
+            if !text.trim().is_empty() {
+                texts.insert(key, text.trim().to_owned());
+            }
+        }
+        if texts.contains_key(&Key::Inject) {
+            let problem = "spec.settings.inject is for annotations: use spec.mode".to_owned();
+            return Err(Error::Inconsistent {
+                policy: name,
+                problem,
+            });
+        }
+        if let Some(endpoint) = &store.endpoint
+            && !(endpoint.starts_with("https://") || store.allow_http && endpoint.starts_with("http://"))
+        {
+            let problem = format!(
+                "spec.store.endpoint {endpoint:?} is not https; set spec.store.allowHttp to allow http"
+            );
+            return Err(Error::Inconsistent {
+                policy: name,
+                problem,
+            });
+        }
+        if store.volume.is_some() != store.mount_path.is_some() {
+            let problem = "spec.store.volume and spec.store.mountPath go together".to_owned();
+            return Err(Error::Inconsistent {
+                policy: name,
+                problem,
+            });
+        }
+        let limits = limits.into_limits(&name)?;
+        let settings = texts;
+        Ok(Policy {
+            name,
+            priority,
+            mode,
+            namespaces,
+            namespace_selector,
+            pod_selector,
+            settings,
+            limits,
+            store,
+            agent,
+        })
+    }
+}
+
+impl LimitsSpec {
+    fn into_limits(self, policy: &str) -> Result<Limits, Error> {
+        let wrong = |field: &str, text: &str, allowed, detail: quantity::Error| Error::Invalid {
+            policy: policy.to_owned(),
+            error: InvalidValue {
+                key: format!("spec.limits.{field}"),
+                value: text.to_owned(),
+                allowed,
+                detail: format!(" ({detail})"),
+            },
+        };
+        let duration = |field: &str, text: Option<String>| {
+            text.map(|text| {
+                quantity::parse_duration(text.trim())
+                    .map_err(|error| wrong(field, &text, "a duration like 10m", error))
+            })
+            .transpose()
+        };
+        let settings = match self.settings {
+            None => None,
+            Some(fields) if fields.iter().any(|field| field == "*") => None,
+            Some(fields) => Some(
+                fields
+                    .iter()
+                    .map(|field| setting(policy, "limits.settings", field))
+                    .collect::<Result<Vec<_>, _>>()?,
+            ),
+        };
+        let volume_size = self
+            .volume_size
+            .map(|text| {
+                Bytes::parse(text.trim())
+                    .map_err(|error| wrong("volumeSize", &text, "a size like 20Gi", error))
+            })
+            .transpose()?;
+        Ok(Limits {
+            settings,
+            max_dumps: self.max_dumps,
+            termination_grace_period: duration("terminationGracePeriod", self.termination_grace_period)?,
+            upload_grace: duration("uploadGrace", self.upload_grace)?,
+            pre_stop_delay: duration("preStopDelay", self.pre_stop_delay)?,
+            volume_size,
+            other_buckets: self.other_buckets,
+            keys_without_namespace: self.keys_without_namespace,
+        })
+    }
+}
+
+fn setting(policy: &str, place: &'static str, field: &str) -> Result<Key, Error> {
+    Key::of_field(field).ok_or_else(|| {
+        let kebab: String = field
+            .chars()
+            .flat_map(|c| {
+                c.is_uppercase()
+                    .then_some('-')
+                    .into_iter()
+                    .chain(c.to_lowercase())
+            })
+            .collect();
+        let hint = Key::nearest(&kebab).map_or_else(String::new, |near| {
+            format!("; did you mean {}?", near.description().field)
+        });
+        Error::UnknownSetting {
+            policy: policy.to_owned(),
+            place,
+            field: field.to_owned(),
+            hint,
+        }
+    })
+}
+
+/// Numbers and booleans may stand in YAML without quotes.
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Null => String::new(),
+        // YAML 1.1 readers turn `agent: off` into a boolean.
+        other => other.to_string(),
+    }
+}
+
+fn check(key: Key, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    match key {
+        Key::Inject => bool::read(text).map(drop),
+        Key::Containers => ContainerChoice::read(text).map(drop),
+        Key::OnOom => OnOom::read(text).map(drop),
+        Key::PreStop => PreStop::read(text).map(drop),
+        Key::PreStopOrder => PreStopOrder::read(text).map(drop),
+        Key::PreStopDelay => Duration::read(text).map(drop),
+        Key::TerminationGracePeriod => GracePeriod::read(text).map(drop),
+        Key::UploadGrace => Option::<Duration>::read(text).map(drop),
+        Key::Agent => Switch::read(text).map(drop),
+        Key::ImageOptions => Auto::read(text).map(drop),
+        Key::Liveness => Liveness::read(text).map(drop),
+        Key::Volume => Volume::read(text).map(drop),
+        Key::Destination => Destination::read(text).map(drop),
+        Key::KeyTemplate => KeyTemplate::read(text).map(drop),
+        Key::Compression => Compression::read(text).map(drop),
+        Key::CredentialsSecret => SecretName::read(text).map(drop),
+        Key::RunAsUser => UserId::read(text).map(drop),
+        Key::JavaOptionsVariable => VariableName::read(text).map(drop),
+        Key::MaxDumps => NonZeroU32::read(text).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Annotations {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn higher_priority_wins_then_the_name() {
+        let text = "
+{kind: HeapDumpPolicy, metadata: {name: b}, spec: {podSelector: {matchLabels: {app: x}}}}
+---
+{kind: HeapDumpPolicy, metadata: {name: a}}
+---
+{kind: HeapDumpPolicy, metadata: {name: c}, spec: {priority: 5, namespaces: [prod]}}
+";
+        let policies = Policies::from_yaml(text).unwrap();
+        let select = |namespace, pod: &[(&str, &str)]| {
+            policies
+                .select(namespace, &labels(&[]), &labels(pod))
+                .map(|policy| policy.name.clone())
+        };
+        assert_eq!(select("prod", &[]).as_deref(), Some("c"));
+        assert_eq!(select("test", &[("app", "x")]).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn selectors_mean_what_they_mean_in_kubernetes() {
+        let text = "
+kind: HeapDumpPolicy
+metadata: {name: p}
+spec:
+  namespaceSelector:
+    matchExpressions:
+    - {key: env, operator: In, values: [prod, test]}
+    - {key: legacy, operator: DoesNotExist}
+";
+        let policies = Policies::from_yaml(text).unwrap();
+        let selected = |pairs: &[(&str, &str)]| policies.select("n", &labels(pairs), &labels(&[])).is_some();
+        assert!(selected(&[("env", "prod")]));
+        assert!(!selected(&[("env", "dev")]));
+        assert!(!selected(&[("env", "prod"), ("legacy", "")]));
+        assert!(!selected(&[]));
+    }
+
+    #[test]
+    fn a_wrong_policy_is_refused_with_the_place_and_the_remedy() {
+        let refused = |text: &str| Policies::from_yaml(text).unwrap_err().to_string();
+        assert_eq!(
+            refused("{kind: HeapDumpPolicy, metadata: {name: p}, spec: {settings: {maxDump: 3}}}"),
+            "policy p: spec.settings.maxDump is not a setting; did you mean maxDumps?"
+        );
+        assert_eq!(
+            refused("{kind: HeapDumpPolicy, metadata: {name: p}, spec: {settings: {destination: dumps}}}"),
+            "policy p: spec.settings.destination: \"dumps\" is not allowed: use s3://bucket/prefix, gs://bucket/prefix, \
+             az://container/prefix or file:///path"
+        );
+        assert_eq!(
+            refused("{kind: HeapDumpPolicy, metadata: {name: p}, spec: {store: {endpoint: 'http://s3'}}}"),
+            "policy p: spec.store.endpoint \"http://s3\" is not https; set spec.store.allowHttp to allow http"
+        );
+        assert_eq!(
+            refused("{kind: Pod}"),
+            "document 1: kind is \"Pod\", expected HeapDumpPolicy"
+        );
+        assert_eq!(
+            refused("{kind: HeapDumpPolicy}"),
+            "document 1: metadata.name is missing"
+        );
+    }
+}

@@ -1,12 +1,13 @@
 //! The JVMs of this machine, and the Java programs that the tests run on them.
 
 use std::{
-    collections::{BTreeMap, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
     env, fs,
     hash::{Hash, Hasher},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
 };
 
 /// Majors that the suite wants to see. 8 has no package that set-up could install: it is tested where it is found.
@@ -85,19 +86,15 @@ fn the_runtimes_found() {
     );
 }
 
+/// Once for each major and test process.
 fn not_run(major: u32) {
-    static SAID: OnceLock<()> = OnceLock::new();
-    SAID.get_or_init(|| {
-        // The harness captures what tests print, and a gap in the coverage must not vanish in it.
-        let line = format!("\nNOT RUN: no JDK {major} on this machine, what needs it was left out\n");
-        let written = fs::OpenOptions::new()
-            .append(true)
-            .open("/proc/self/fd/2")
-            .and_then(|mut stderr| std::io::Write::write_all(&mut stderr, line.as_bytes()));
-        if written.is_err() {
-            eprintln!("{line}");
-        }
-    });
+    static SAID: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+    if !SAID.lock().unwrap().insert(major) {
+        return;
+    }
+    // Not by eprintln: the harness captures what tests print, and a gap in the coverage must not vanish in it.
+    let line = format!("\nNOT RUN: no JDK {major} on this machine, what needs it was left out\n");
+    io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 fn every_home() -> Vec<PathBuf> {

@@ -138,3 +138,24 @@ fn collect(stream: Option<impl Read + Send + 'static>, lines: Arc<Mutex<Vec<Stri
         }
     })
 }
+
+#[test]
+fn a_process_is_gone_with_its_guard() {
+    let process = Process::spawn(Command::new("sleep").arg("600"));
+    let id = process.id();
+    assert!(std::path::Path::new(&format!("/proc/{id}")).exists());
+    drop(process);
+    assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());
+}
+
+#[test]
+fn both_streams_and_the_status_are_kept() {
+    let process = Process::spawn(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]));
+    assert_eq!(process.line("err", Duration::from_secs(10)), "err");
+    let Finished { status, mut lines } = process.finish(Duration::from_secs(10));
+    lines.sort();
+    assert_eq!(
+        (status.code(), lines),
+        (Some(3), vec!["err".to_owned(), "out".to_owned()])
+    );
+}

@@ -1,0 +1,65 @@
+# Every command that a person or CI runs. CI has no step of its own: it calls `make lint test`.
+
+# rustup puts cargo there, and a fresh shell does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Asked when a recipe runs, not before: set-up may install what a feature needs.
+FEATURES = --features "$$(scripts/features.sh)"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e bless clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## watch the whole job on a real JVM: patch, out of memory, dump, shipped (about 30 s once built)
+	@scripts/setup.sh demo
+	@echo "building (some minutes the first time)"
+	@cargo build --quiet --locked --bins $(FEATURES)
+	@cargo run --quiet --locked --bin heapship $(FEATURES) -- demo
+
+test: ## all tests, with real JVMs and a real S3 server
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint: ## what a change must pass before its tests: format, spelling, dependencies, file sizes, clippy
+	@scripts/setup.sh lint
+	cargo fmt --check
+	.tools/python/bin/typos
+	scripts/file-sizes.sh
+	.tools/bin/cargo-deny --all-features check bans licenses sources
+	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
+
+fmt: ## format the sources and correct the spelling
+	@scripts/setup.sh lint
+	cargo fmt
+	.tools/python/bin/typos --write-changes
+
+fuzz: ## each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
+	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=60 || exit 1; done
+
+bench: ## speed as ratios against baselines of the same minutes (release build, many minutes)
+	@scripts/setup.sh bench
+	cargo bench --locked $(FEATURES)
+
+bench-smoke: ## the shipping benchmark with a small dump and one pair: does it still run, is it still far ahead
+	@scripts/setup.sh bench
+	cargo bench --locked $(FEATURES) --bench ship -- --smoke
+
+docs: ## the API documentation, with warnings as errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items $(FEATURES)
+
+bless: ## write the generated pages and the expected results of tests anew, for you to review
+	HEAPSHIP_BLESS=1 cargo test --locked $(FEATURES) --test main -- docs inject
+
+setup: ## install what the tests need, or say what is missing
+	@scripts/setup.sh test
+
+image: ## (not yet) the container image
+	@echo "make image: the image comes with the Kubernetes suite, which is not here yet" >&2; exit 2
+
+e2e: ## (not yet) the suite on a real Kubernetes
+	@echo "make e2e: comes with the Kubernetes suite, which is not here yet" >&2; exit 2
+
+clean: ## remove what was built here; tools that set-up fetched stay in .tools
+	cargo clean

@@ -1,0 +1,147 @@
+//! Keeps the served certificate as fresh as its files.
+//!
+//! A Secret volume is updated by swapping the symlink `..data`: a watch on the file sees that once and then nothing for
+//! ever, so the directory is watched. What no watch reports (a network file system, a directory that was replaced) is
+//! found by reading again every [`INTERVAL`].
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use inotify::{EventStream, Inotify, WatchMask};
+use tokio::time::{sleep, timeout};
+
+use crate::metrics::Metrics;
+
+use super::tls::{Certificate, Error, Files, Served};
+
+/// How long a change may stay unseen where the watch does not report it.
+pub const INTERVAL: Duration = Duration::from_secs(30);
+
+/// A writer that is not the kubelet changes one file after the other: reading waits until it has been quiet this long.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Follows the files for ever. A pair that is not fit to be served is reported once and changes nothing.
+pub async fn follow(files: Files, served: Arc<Served>, metrics: Arc<Metrics>, interval: Duration) {
+    let mut watch = Watch::new(&files)
+        .inspect_err(
+            |error| tracing::warn!(%error, "cannot watch the certificate's directory; reading it on a timer"),
+        )
+        .ok();
+    let mut last_complaint = String::new();
+    // Reading comes first: what changed between the start and the watch would otherwise wait for the timer.
+    loop {
+        let mut outcome = refresh(&files, &served, SystemTime::now());
+        if outcome.is_err() {
+            // The files may have been swapped between the reading of one and of the other: that is no fault.
+            sleep(SETTLE).await;
+            outcome = refresh(&files, &served, SystemTime::now());
+        }
+        match outcome {
+            Ok(changed) => {
+                last_complaint.clear();
+                if changed {
+                    let expires = served.current().expires;
+                    metrics.certificate_expiry.set(expires);
+                    tracing::info!(expires, "serving a new certificate");
+                }
+            }
+            Err(error) => {
+                let complaint = error.to_string();
+                if complaint != last_complaint {
+                    metrics.certificate_rejections.inc();
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "keeping the certificate in use: its replacement is unfit"
+                    );
+                    last_complaint = complaint;
+                }
+            }
+        }
+        changed(&mut watch, interval).await;
+    }
+}
+
+/// Reads the files once and serves what they hold if it is new; tells whether it was.
+pub fn refresh(files: &Files, served: &Served, now: SystemTime) -> Result<bool, Error> {
+    let found = Certificate::load(files, now)?;
+    let is_new = !found.is_same(&served.current());
+    if is_new {
+        served.replace(found);
+    }
+    Ok(is_new)
+}
+
+async fn changed(watch: &mut Option<Watch>, interval: Duration) {
+    let Some(active) = watch else {
+        sleep(interval).await;
+        return;
+    };
+    match timeout(interval, active.event()).await {
+        // Between two looks the directory may have become another one: the same path, a new inode.
+        Err(_) => active.renew(),
+        Ok(Ok(())) => {
+            for _ in 0..20 {
+                if timeout(SETTLE, active.event()).await.is_err() {
+                    break;
+                }
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the watch on the certificate's directory broke; reading it on a timer");
+            *watch = None;
+        }
+    }
+}
+
+struct Watch {
+    events: EventStream<[u8; 4096]>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    fn new(files: &Files) -> io::Result<Self> {
+        let Files { certificate, key } = files;
+        let watch = Self {
+            events: Inotify::init()?.into_event_stream([0; 4096])?,
+            directories: [certificate, key]
+                .into_iter()
+                .map(|file| directory(file))
+                .collect(),
+        };
+        for directory in &watch.directories {
+            watch.add(directory)?;
+        }
+        Ok(watch)
+    }
+
+    fn add(&self, directory: &Path) -> io::Result<()> {
+        let mask = WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE | WatchMask::CREATE;
+        self.events.watches().add(directory, mask).map(drop)
+    }
+
+    fn renew(&self) {
+        for directory in &self.directories {
+            if let Err(error) = self.add(directory) {
+                tracing::debug!(%error, directory = %directory.display(), "cannot watch");
+            }
+        }
+    }
+
+    async fn event(&mut self) -> io::Result<()> {
+        match self.events.next().await {
+            Some(event) => event.map(drop),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+fn directory(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

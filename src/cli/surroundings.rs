@@ -1,0 +1,153 @@
+//! What a cluster would know and a command line must be told.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::cli::objects::{self, Object};
+use crate::inject::{Cluster, KubernetesVersion, Namespace};
+use crate::settings::policy::Policies;
+
+/// The options that `inject` and `explain` share.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct Arguments {
+    /// File of policies to apply, as the webhook's --policy-file; YAML
+    #[arg(long, alias = "policy-file", value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Version of the cluster that the manifests are for
+    #[arg(long, value_name = "1.N", default_value = "1.36", value_parser = version)]
+    kubernetes_version: KubernetesVersion,
+    /// Namespace of objects that name none
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+    /// What {cluster} in object keys becomes
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    cluster_name: String,
+}
+
+/// The same, read and ready for every object.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// What the platform team decided.
+    pub policies: Policies,
+    /// What is known of the cluster.
+    pub cluster: Cluster,
+    /// Where objects are that name no namespace.
+    default: Namespace,
+    /// Those that stand in the manifests.
+    known: BTreeMap<String, Namespace>,
+}
+
+impl Arguments {
+    /// Reads the policy, and the Namespaces among the documents.
+    ///
+    /// # Errors
+    /// When the policy cannot be read or is none.
+    pub fn read(self, documents: &[Value]) -> anyhow::Result<Surroundings> {
+        let Self {
+            policy,
+            kubernetes_version,
+            namespace,
+            cluster_name,
+        } = self;
+        let policies = match policy {
+            None => Policies::default(),
+            Some(file) => {
+                let text =
+                    fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+                Policies::from_yaml(&text).with_context(|| format!("{}", file.display()))?
+            }
+        };
+        let known = documents.iter().flat_map(objects::namespaces);
+        let known: BTreeMap<_, _> = known
+            .map(|namespace| (namespace.name.clone(), namespace))
+            .collect();
+        Ok(Surroundings {
+            policies,
+            cluster: Cluster {
+                name: cluster_name,
+                version: kubernetes_version,
+                own_namespace: None,
+            },
+            default: known
+                .get(&namespace)
+                .cloned()
+                .unwrap_or_else(|| objects::named(&namespace)),
+            known,
+        })
+    }
+}
+
+impl Surroundings {
+    /// The namespace that an object would be created in.
+    #[must_use]
+    pub fn namespace(&self, object: &Object) -> Namespace {
+        match &object.namespace {
+            None => self.default.clone(),
+            Some(name) => self
+                .known
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| objects::named(name)),
+        }
+    }
+}
+
+/// `1.36`, `v1.36.2`, `1.36.2-eks-1a2b3c`.
+fn version(text: &str) -> Result<KubernetesVersion, String> {
+    let mut parts = text.strip_prefix('v').unwrap_or(text).splitn(3, '.');
+    let major = parts.next().and_then(|part| part.parse().ok());
+    // Some vendors write `29+`.
+    let minor = parts
+        .next()
+        .and_then(|part| part.trim_end_matches('+').parse().ok());
+    match (major, minor) {
+        (Some(major), Some(minor)) => Ok(KubernetesVersion { major, minor }),
+        _ => Err("not a version like 1.36".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_vendors_write_them() {
+        for text in ["1.29", "v1.29.3", "1.29+", "1.29.3-gke.100"] {
+            assert_eq!(
+                version(text),
+                Ok(KubernetesVersion { major: 1, minor: 29 }),
+                "{text}"
+            );
+        }
+        for text in ["", "1", "1.x", "latest", "1.-1"] {
+            assert!(version(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_counts_wherever_it_stands() {
+        let arguments = Arguments {
+            policy: None,
+            kubernetes_version: KubernetesVersion { major: 1, minor: 36 },
+            namespace: "web".into(),
+            cluster_name: "c".into(),
+        };
+        let pod = json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": []}});
+        let namespace = json!({"kind": "Namespace", "metadata": {"name": "web", "annotations": {"x": "y"}}});
+        let object = objects::objects(&pod).remove(0);
+        let surroundings = arguments.read(&[pod, namespace]).unwrap();
+        assert_eq!(surroundings.namespace(&object).annotations.len(), 1);
+        let elsewhere = Object {
+            namespace: Some("other".into()),
+            ..object
+        };
+        assert_eq!(surroundings.namespace(&elsewhere).annotations.len(), 0);
+    }
+}

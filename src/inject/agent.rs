@@ -1,0 +1,342 @@
+//! The agent's containers, and the init container that fills the tools volume.
+
+use serde_json::{Value, json};
+
+use crate::inject::containers::Target;
+use crate::inject::identity::{self, Identity};
+use crate::inject::plan::{Plan, from_field, is_ours, spec};
+use crate::inject::reasons::Skip;
+use crate::inject::{resources, volumes, workload};
+use crate::names::{self, variable};
+use crate::settings::Settings;
+use crate::settings::destination::Scheme;
+use crate::settings::policy::Policy;
+
+/// One agent and whose dumps it ships.
+#[derive(Clone, Debug)]
+pub(super) struct Agent {
+    pub(super) name: String,
+    pub(super) identity: Identity,
+    pub(super) targets: Vec<Target>,
+}
+
+/// One agent for each distinct identity among the targets, in their order.
+pub(super) fn agents(plan: &Plan<'_>) -> Vec<Agent> {
+    let mut agents: Vec<Agent> = Vec::new();
+    if !plan.settings.agent {
+        return agents;
+    }
+    for target in &plan.targets {
+        let identity = identity::of(plan, &target.name);
+        match agents.iter_mut().find(|agent| agent.identity == identity) {
+            Some(agent) => agent.targets.push(target.clone()),
+            None => {
+                let name = if agents.is_empty() {
+                    names::AGENT_CONTAINER.to_owned()
+                } else {
+                    numbered(agents.len() + 1)
+                };
+                agents.push(Agent {
+                    name,
+                    identity,
+                    targets: vec![target.clone()],
+                });
+            }
+        }
+    }
+    agents
+}
+
+/// Names stay below the 63 characters of a label whatever the application's containers are called.
+fn numbered(number: usize) -> String {
+    format!("{}-{number}", names::AGENT_CONTAINER)
+}
+
+/// Whether the tools volume must be filled.
+pub(super) fn needs_tools(agents: &[Agent], toolbox_in: &[String]) -> bool {
+    !toolbox_in.is_empty() || agents.iter().any(|agent| agent.identity.borrowed.is_some())
+}
+
+/// Adds the containers: tools first, agents last, or directly before the first init container that is itself a target.
+///
+/// # Errors
+/// [`Skip::NameTaken`], [`Skip::FileDestination`].
+pub(super) fn add(plan: &mut Plan<'_>, agents: &[Agent], tools: bool) -> Result<(), Skip> {
+    let list = spec().key("initContainers");
+    if tools {
+        let container = tools_container(plan);
+        put(plan, &container, 0)?;
+    }
+    let mut first_target = None;
+    for (index, container) in list.array(plan.draft.document()).iter().enumerate() {
+        let chosen = plan
+            .targets
+            .iter()
+            .any(|target| target.init && container["name"] == target.name.as_str());
+        if chosen && first_target.is_none() {
+            first_target = Some(index);
+        }
+    }
+    if !agents.is_empty() {
+        // The API server mounts the application's token into every container that has nothing at that path.
+        plan.volume(names::NO_TOKEN_VOLUME, &json!({"emptyDir": {}}))?;
+    }
+    for agent in agents {
+        let container = agent_container(plan, agent)?;
+        let length = list.array(plan.draft.document()).len();
+        let index = first_target.unwrap_or(length);
+        if put(plan, &container, index)? {
+            first_target = first_target.map(|first| first + 1);
+        }
+        let whose: Vec<&str> = agent.targets.iter().map(|target| target.name.as_str()).collect();
+        let image = container["image"].as_str().unwrap_or_default();
+        let why = match &agent.identity.borrowed {
+            Some(_) => "the application's own image, since only that knows its user".to_owned(),
+            None => format!("user {}", agent.identity.security_context["runAsUser"]),
+        };
+        plan.step(
+            "agent",
+            format!(
+                "native sidecar {} from {image} ships the dumps of {} ({why})",
+                agent.name,
+                whose.join(", ")
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Adds a container unless it is there; completes one that lost something. `true` where it was added.
+fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Result<bool, Skip> {
+    let list = spec().key("initContainers");
+    let taken = |found: &Value| found["name"] == container["name"];
+    for kind in ["containers", "ephemeralContainers"] {
+        if spec().key(kind).array(plan.draft.document()).iter().any(taken) {
+            return Err(name_taken(container));
+        }
+    }
+    match list.array(plan.draft.document()).iter().position(taken) {
+        None => {
+            plan.insert(&list, "initContainers", index, container.clone());
+            Ok(true)
+        }
+        Some(at) if list.at(at).of(plan.draft.document()).is_some_and(is_ours) => {
+            plan.draft.complete(&list.at(at), container);
+            Ok(false)
+        }
+        Some(_) => Err(name_taken(container)),
+    }
+}
+
+fn name_taken(container: &Value) -> Skip {
+    Skip::NameTaken {
+        kind: "a container",
+        name: container["name"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+fn our_image(plan: &Plan<'_>) -> String {
+    plan.policy
+        .and_then(|policy| policy.agent.image.clone())
+        .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned())
+}
+
+fn set_if(container: &mut Value, key: &str, value: Option<Value>) {
+    if let Some(value) = value.filter(|value| !value.is_null()) {
+        container[key] = value;
+    }
+}
+
+fn tools_container(plan: &Plan<'_>) -> Value {
+    let mut container = json!({
+        "name": names::TOOLS_CONTAINER,
+        "image": our_image(plan),
+        "command": [names::AGENT_IN_IMAGE, "install", names::TOOLS_PATH],
+        "volumeMounts": [{"name": names::TOOLS_VOLUME, "mountPath": names::TOOLS_PATH}],
+        "securityContext": identity::of_tools(plan),
+    });
+    set_if(&mut container, "imagePullPolicy", pull_policy(plan.policy));
+    set_if(&mut container, "resources", Some(resources::ours(plan)));
+    container
+}
+
+fn pull_policy(policy: Option<&Policy>) -> Option<Value> {
+    policy
+        .and_then(|policy| policy.agent.image_pull_policy.clone())
+        .map(Value::String)
+}
+
+fn agent_container(plan: &mut Plan<'_>, agent: &Agent) -> Result<Value, Skip> {
+    let Agent {
+        name,
+        identity,
+        targets,
+    } = agent;
+    let mut mounts = vec![
+        json!({"name": names::DUMPS_VOLUME, "mountPath": names::DUMPS_PATH}),
+        json!({"name": names::NO_TOKEN_VOLUME, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true}),
+    ];
+    let (image, pull, program) = match &identity.borrowed {
+        Some((image, pull)) => {
+            mounts
+                .push(json!({"name": names::TOOLS_VOLUME, "mountPath": names::TOOLS_PATH, "readOnly": true}));
+            (
+                image.clone(),
+                pull.clone().map(Value::String),
+                names::AGENT_IN_TOOLS,
+            )
+        }
+        None => (our_image(plan), pull_policy(plan.policy), names::AGENT_IN_IMAGE),
+    };
+    for target in targets {
+        if let Some(foreign) = &target.foreign {
+            let at = format!("{}/{}", names::FOREIGN_PATH, target.name);
+            let mut mount = json!({"name": foreign.volume, "mountPath": at, "readOnly": true});
+            set_if(&mut mount, "subPath", foreign.sub_path.clone().map(Value::String));
+            mounts.push(mount);
+        }
+    }
+    mounts.extend(store_mount(plan)?);
+    let mut container = json!({
+        "name": name,
+        "image": image,
+        "restartPolicy": "Always",
+        "command": [program, "ship"],
+        "env": environment(plan, agent),
+        "volumeMounts": mounts,
+        "securityContext": identity.security_context,
+    });
+    set_if(&mut container, "imagePullPolicy", pull);
+    if let Some(secret) = &plan.settings.credentials_secret {
+        // Optional: a Secret that is missing must not hold the application in Init.
+        container["envFrom"] = json!([{"secretRef": {"name": secret, "optional": true}}]);
+    }
+    set_if(&mut container, "resources", Some(resources::ours(plan)));
+    Ok(container)
+}
+
+/// A `file://` destination lies on a volume that the policy names.
+fn store_mount(plan: &mut Plan<'_>) -> Result<Option<Value>, Skip> {
+    let Some(destination) = plan
+        .settings
+        .destination
+        .as_ref()
+        .filter(|d| d.scheme == Scheme::File)
+    else {
+        return Ok(None);
+    };
+    let refused = Skip::FileDestination(destination.to_string());
+    let store = plan
+        .policy
+        .and_then(|policy| Some((policy.store.volume.clone()?, policy.store.mount_path.clone()?)));
+    let Some((source, path)) = store else {
+        return Err(refused);
+    };
+    let inside = destination.prefix.strip_prefix(path.trim_end_matches('/'));
+    if !inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Err(refused);
+    }
+    plan.volume(names::STORE_VOLUME, &source)?;
+    Ok(Some(json!({"name": names::STORE_VOLUME, "mountPath": path})))
+}
+
+/// What the agent is told.
+fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
+    // A new setting fails to compile here until someone decides whether the agent needs it.
+    let Settings {
+        destination,
+        key_template,
+        compression,
+        max_dumps,
+        containers: _,
+        on_oom: _,
+        pre_stop: _,
+        pre_stop_order: _,
+        pre_stop_delay: _,
+        termination_grace_period: _,
+        upload_grace: _,
+        agent: _,
+        image_options: _,
+        liveness: _,
+        volume: _,
+        credentials_secret: _,
+        run_as_user: _,
+        java_options_variable: _,
+    } = plan.settings;
+    let text = |name: &str, value: String| json!({"name": name, "value": escaped(&value)});
+    let mut entries = vec![
+        text(variable::CLUSTER, plan.context.cluster.name.clone()),
+        from_field(variable::NAMESPACE, "metadata.namespace"),
+        from_field(variable::POD, "metadata.name"),
+        from_field(variable::POD_UID, "metadata.uid"),
+        from_field(variable::NODE, "spec.nodeName"),
+        text(variable::WORKLOAD, workload::of(plan).unwrap_or_default()),
+        text(variable::CONTAINERS, described(&agent.targets)),
+        text(variable::DUMPS, names::DUMPS_PATH.to_owned()),
+        text(
+            variable::DESTINATION,
+            destination.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ),
+        text(variable::KEY_TEMPLATE, key_template.to_string()),
+        text(variable::COMPRESSION, compression.as_str().to_owned()),
+        text(variable::MAX_DUMPS, max_dumps.to_string()),
+    ];
+    if let Some(Policy { store, .. }) = plan.policy {
+        let said = [
+            (variable::STORE_ENDPOINT, store.endpoint.clone()),
+            (variable::STORE_REGION, store.region.clone()),
+            (variable::STORE_CA, store.ca_bundle.clone()),
+            (
+                variable::STORE_ALLOW_HTTP,
+                store.allow_http.then(|| "true".to_owned()),
+            ),
+        ];
+        entries.extend(
+            said.into_iter()
+                .filter_map(|(name, value)| Some(text(name, value?))),
+        );
+    }
+    if agent.identity.borrowed.is_some() {
+        entries.push(text(variable::BORROWED_IMAGE, "true".to_owned()));
+    }
+    entries
+}
+
+/// The kubelet expands `$(…)` in a literal and turns `$$` into `$`.
+fn escaped(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
+/// `[{"name": …, "image": …, "foreign": …}]`
+fn described(targets: &[Target]) -> String {
+    let one = |target: &Target| {
+        let Target {
+            name,
+            image,
+            init: _,
+            foreign,
+        } = target;
+        let mut value = json!({"name": name, "image": image});
+        if let Some(foreign) = foreign {
+            value["foreign"] = json!(format!("{}/{name}/{}", names::FOREIGN_PATH, foreign.path));
+        }
+        value
+    };
+    Value::Array(targets.iter().map(one).collect()).to_string()
+}
+
+/// Adds the tools volume where the toolbox or a borrowed image needs it.
+///
+/// # Errors
+/// As [`volumes::tools`].
+pub(super) fn tools_volume(
+    plan: &mut Plan<'_>,
+    agents: &[Agent],
+    toolbox_in: &[String],
+) -> Result<bool, Skip> {
+    let needed = needs_tools(agents, toolbox_in);
+    if needed {
+        volumes::tools(plan, toolbox_in)?;
+    }
+    Ok(needed)
+}

@@ -1,0 +1,74 @@
+//! Kubernetes' variable references, as the kubelet expands them.
+
+/// Kubernetes' expansion: `$(NAME)` where the name is known, `$$` for a dollar sign, everything else as it stands.
+#[must_use]
+pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        expanded.push_str(before);
+        let after = from.strip_prefix('$').unwrap_or_default();
+        if let Some(tail) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = tail;
+        } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            match lookup(name) {
+                Some(value) => expanded.push_str(&value),
+                None => {
+                    expanded.push_str("$(");
+                    expanded.push_str(name);
+                    expanded.push(')');
+                }
+            }
+            rest = tail;
+        } else {
+            expanded.push('$');
+            rest = after;
+        }
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+/// Whether a text contains `$(name)`, as the kubelet would see it.
+#[must_use]
+pub fn refers_to(text: &str, name: &str) -> bool {
+    let met = std::cell::Cell::new(false);
+    let _ = expand(text, &|found| {
+        met.set(met.get() || found == name);
+        None
+    });
+    met.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn expands_as_the_kubelet_does() {
+        let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
+        for (text, expanded) in [
+            ("$(A)", "1"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$1"),
+            ("$(B)", "$(B)"),
+            ("$(A", "$(A"),
+            ("$A $", "$A $"),
+            ("x$(A)y$(A)", "x1y1"),
+        ] {
+            assert_eq!(expand(text, &lookup), expanded, "{text}");
+        }
+        assert!(refers_to("-jar $(A)", "A") && !refers_to("$$(A)", "A") && !refers_to("$(AB)", "A"));
+    }
+
+    proptest! {
+        #[test]
+        fn without_known_names_only_doubled_dollars_change(text in "[$()A-C ]{0,20}") {
+            prop_assert_eq!(expand(&text, &|_| None).replace('$', ""), text.replace('$', ""));
+        }
+    }
+}

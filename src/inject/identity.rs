@@ -1,0 +1,92 @@
+//! Under which user the agent must run to read a dump of mode 0600, and from which image.
+
+use serde_json::{Value, json};
+
+use crate::inject::plan::{Plan, container_place};
+
+/// What one agent runs as. Containers with equal identities share an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Identity {
+    /// The application's image and pull policy, where only the image knows the user; else ours.
+    pub(super) borrowed: Option<(String, Option<String>)>,
+    /// `securityContext` of the agent, whole.
+    pub(super) security_context: Value,
+}
+
+/// The identity that reads a container's dumps.
+///
+/// Container over pod, then `run-as-user`; where neither says, the agent runs from the application's own image: the same
+/// image, the same user, nothing to guess and nothing to pull.
+pub(super) fn of(plan: &Plan<'_>, container: &str) -> Identity {
+    let found = container_place(plan.pod, container)
+        .and_then(|place| place.of(plan.pod))
+        .unwrap_or(&Value::Null);
+    let own = &found["securityContext"];
+    let pods = &plan.pod["spec"]["securityContext"];
+    let stated = |key: &str| {
+        own.get(key)
+            .filter(|value| !value.is_null())
+            .or_else(|| pods.get(key))
+            .cloned()
+    };
+    let user = stated("runAsUser")
+        .and_then(|user| user.as_i64())
+        .or(plan.settings.run_as_user);
+
+    let mut context = restricted();
+    if let Some(user) = user {
+        context["runAsUser"] = json!(user);
+    }
+    if let Some(group) = own.get("runAsGroup").filter(|group| !group.is_null()) {
+        // The pod's own group applies to the agent by itself.
+        context["runAsGroup"] = group.clone();
+    }
+    match user {
+        Some(user) if user != 0 => context["runAsNonRoot"] = json!(true),
+        // Root, or a user that only the image knows: exactly what the application's container states. A user given by
+        // name would be refused under runAsNonRoot, and that would hold the application in Init.
+        _ => {
+            if let Some(stated) = own.get("runAsNonRoot").filter(|value| !value.is_null()) {
+                context["runAsNonRoot"] = stated.clone();
+            }
+        }
+    }
+    // So that labels on the shared volume agree; those of the pod apply by themselves.
+    for key in ["seLinuxOptions", "appArmorProfile"] {
+        if let Some(value) = own.get(key).filter(|value| !value.is_null()) {
+            context[key] = value.clone();
+        }
+    }
+    let borrowed = user.is_none().then(|| {
+        let text = |key: &str| found[key].as_str().map(str::to_owned);
+        (text("image").unwrap_or_default(), text("imagePullPolicy"))
+    });
+    Identity {
+        borrowed,
+        security_context: context,
+    }
+}
+
+/// The identity of the container that fills the tools volume: our image's own non-root user.
+pub(super) fn of_tools(plan: &Plan<'_>) -> Value {
+    let mut context = restricted();
+    context["runAsNonRoot"] = json!(true);
+    if plan.pod["spec"]["securityContext"]["runAsUser"] == 0 {
+        context["runAsUser"] = json!(OUR_USER);
+    }
+    context
+}
+
+/// The user of our image (`USER` in the Dockerfile).
+const OUR_USER: i64 = 65532;
+
+/// Always, so that a pod that met a Pod Security level still meets it: the level may come from a place that a webhook
+/// cannot see.
+fn restricted() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": true,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}

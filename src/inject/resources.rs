@@ -1,0 +1,139 @@
+//! Resources of our containers: the pod's QoS class does not change, in either direction.
+
+use serde_json::{Value, json};
+
+use crate::inject::plan::{Plan, is_ours};
+use crate::quantity::Bytes;
+
+/// Kubernetes' classes, as `pkg/apis/core/v1/helper/qos` computes them: only cpu and memory count, only values above
+/// zero, and all init containers are included.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Qos {
+    BestEffort,
+    Burstable,
+    Guaranteed,
+    /// The pod has resources of its own (`spec.resources`): the class comes from there, and the containers' sum may not
+    /// exceed them.
+    PodLevel,
+}
+
+const COUNTED: [&str; 2] = ["cpu", "memory"];
+
+/// The class of a pod without anything of ours.
+pub(super) fn qos(pod: &Value) -> Qos {
+    let spec = &pod["spec"];
+    if spec["resources"].is_object() {
+        return Qos::PodLevel;
+    }
+    let containers = ["initContainers", "containers"]
+        .into_iter()
+        .flat_map(|list| spec[list].as_array().into_iter().flatten())
+        .filter(|container| !is_ours(container));
+    let (mut any, mut all) = (false, true);
+    for container in containers {
+        let amount = |kind: &str, resource: &str| counted(&container["resources"][kind][resource]);
+        for resource in COUNTED {
+            let (request, limit) = (amount("requests", resource), amount("limits", resource));
+            any |= request.is_some() || limit.is_some();
+            // The API server sets a missing request to the limit.
+            all &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+        }
+    }
+    match (any, all) {
+        (false, _) => Qos::BestEffort,
+        (true, true) => Qos::Guaranteed,
+        (true, false) => Qos::Burstable,
+    }
+}
+
+/// What a container of ours asks for in this pod; null where it must ask for nothing.
+///
+/// Never an ephemeral-storage limit: if ours alone had one, it would be the whole pod's.
+pub(super) fn ours(plan: &Plan<'_>) -> Value {
+    let policys = plan.policy.and_then(|policy| policy.agent.resources.clone());
+    match plan.qos {
+        Qos::BestEffort | Qos::PodLevel => Value::Null,
+        Qos::Burstable => policys.unwrap_or_else(|| {
+            // A shipment takes up to 64 MB; no cpu limit, since a throttled upload is a longer one.
+            json!({"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}})
+        }),
+        Qos::Guaranteed => {
+            let limit =
+                |resource: &str, default: &str| match policys.as_ref().map(|own| &own["limits"][resource]) {
+                    Some(limit) if counted(limit).is_some() => limit.clone(),
+                    _ => json!(default),
+                };
+            let amounts = json!({"cpu": limit("cpu", "250m"), "memory": limit("memory", "192Mi")});
+            json!({"requests": amounts, "limits": amounts})
+        }
+    }
+}
+
+/// A quantity in thousandths, where it is above zero.
+fn counted(quantity: &Value) -> Option<u64> {
+    let text = match quantity {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let thousandths = match text.strip_suffix('m') {
+        Some(number) => number.parse().ok()?,
+        None => match Bytes::parse(&text) {
+            Ok(Bytes(whole)) if !text.contains('.') => whole.saturating_mul(1000),
+            // `1.5` of a cpu: read a thousand times as much, so that nothing is rounded.
+            _ => {
+                let end = text
+                    .find(|c: char| !c.is_ascii_digit() && c != '.')
+                    .unwrap_or(text.len());
+                let (number, suffix) = text.split_at(end);
+                let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+                let shifted = format!("{whole}{fraction:0<3}{suffix}");
+                Bytes::parse(&shifted).ok()?.0
+            }
+        },
+    };
+    (thousandths > 0).then_some(thousandths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(resources: &[Value]) -> Value {
+        let containers: Vec<Value> = resources
+            .iter()
+            .enumerate()
+            .map(|(i, r)| json!({"name": format!("c{i}"), "resources": r}))
+            .collect();
+        json!({"spec": {"containers": containers}})
+    }
+
+    #[test]
+    fn knows_the_three_classes() {
+        let full = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}});
+        let limits = json!({"limits": {"cpu": 1.5, "memory": "1Gi"}});
+        assert_eq!(qos(&pod(&[full.clone(), limits])), Qos::Guaranteed);
+        assert_eq!(qos(&pod(&[full.clone(), json!({})])), Qos::Burstable);
+        assert_eq!(qos(&pod(&[json!({"limits": {"cpu": "1"}})])), Qos::Burstable);
+        assert_eq!(
+            qos(&pod(&[
+                json!({}),
+                json!({"requests": {"cpu": "0", "ephemeral-storage": "1Gi"}})
+            ])),
+            Qos::BestEffort
+        );
+        let mut pod_level = pod(&[full]);
+        pod_level["spec"]["resources"] = json!({"limits": {"cpu": "2"}});
+        assert_eq!(qos(&pod_level), Qos::PodLevel);
+    }
+
+    #[test]
+    fn compares_quantities_by_value() {
+        assert_eq!(counted(&json!("1.5")), Some(1500));
+        assert_eq!(counted(&json!("1500m")), Some(1500));
+        assert_eq!(counted(&json!(2)), Some(2000));
+        assert_eq!(counted(&json!("1Ki")), Some(1_024_000));
+        assert_eq!(counted(&json!("0")), None);
+        assert_eq!(counted(&json!(null)), None);
+    }
+}

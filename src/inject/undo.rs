@@ -1,0 +1,295 @@
+//! The exact inverse of the injection.
+
+use serde_json::{Map, Value};
+
+use crate::inject::plan::{from_field, is_ours};
+use crate::inject::replaced::{AddedOptions, Replaced, ReplacedInContainer};
+use crate::names::{self, variable};
+
+/// Takes everything of ours out of a pod and puts back what was replaced. What is not ours stays as it is; a pod without
+/// an injection comes back unchanged.
+#[must_use]
+pub fn uninject(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let replaced = Replaced::of(&pod);
+    let injected = carries_injection(&pod);
+    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
+        retain(
+            spec,
+            "initContainers",
+            |container| !is_ours(container),
+            "initContainers",
+            &replaced,
+        );
+        let ours = |volume: &Value| {
+            volume["name"].as_str().is_some_and(|name| {
+                [
+                    names::DUMPS_VOLUME,
+                    names::TOOLS_VOLUME,
+                    names::NO_TOKEN_VOLUME,
+                    names::STORE_VOLUME,
+                ]
+                .contains(&name)
+            })
+        };
+        // A pod that was left alone because it has a volume of that name itself keeps it.
+        if injected {
+            retain(spec, "volumes", |volume| !ours(volume), "volumes", &replaced);
+        }
+        for list in ["initContainers", "containers"] {
+            for container in spec
+                .get_mut(list)
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                clean(container, &replaced);
+            }
+        }
+        if let Some(original) = &replaced.termination_grace_period_seconds {
+            restore(spec, GRACE, original, GRACE, &replaced);
+        }
+    }
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+        let emptied = metadata
+            .get_mut("annotations")
+            .and_then(Value::as_object_mut)
+            .is_some_and(|annotations| {
+                let status = annotations.shift_remove(names::STATUS);
+                let noted = annotations.shift_remove(names::REPLACED);
+                (status.is_some() || noted.is_some()) && annotations.is_empty()
+            });
+        if emptied {
+            give_back_empty(metadata, "annotations", "annotations", &replaced);
+        }
+        // A template may do without metadata.
+        if emptied
+            && metadata.is_empty()
+            && let Some(pod) = pod.as_object_mut()
+        {
+            give_back_empty(pod, "metadata", "metadata", &replaced);
+        }
+    }
+    pod
+}
+
+/// Whether anything of ours runs or is mounted in the pod: names of volumes alone prove nothing.
+fn carries_injection(pod: &Value) -> bool {
+    let containers = ["initContainers", "containers"]
+        .into_iter()
+        .filter_map(|list| pod["spec"][list].as_array())
+        .flatten();
+    let mounts_dumps = |container: &Value| {
+        let mounts = container["volumeMounts"].as_array();
+        mounts
+            .into_iter()
+            .flatten()
+            .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
+    };
+    containers
+        .into_iter()
+        .any(|container| is_ours(container) || mounts_dumps(container))
+}
+
+fn clean(container: &mut Value, replaced: &Replaced) {
+    let Some(container) = container.as_object_mut() else {
+        return;
+    };
+    let name = container
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let nothing = ReplacedInContainer::default();
+    let ReplacedInContainer {
+        pre_stop,
+        probes,
+        failure_threshold,
+        options,
+    } = replaced.containers.get(&name).unwrap_or(&nothing);
+
+    let mounted =
+        |mount: &Value| mount["name"] == names::DUMPS_VOLUME || mount["name"] == names::TOOLS_VOLUME;
+    retain(
+        container,
+        "volumeMounts",
+        |mount| !mounted(mount),
+        &format!("{name}.volumeMounts"),
+        replaced,
+    );
+
+    let downward = [
+        from_field(variable::POD_UID, "metadata.uid"),
+        from_field(variable::POD_IP, "status.podIP"),
+    ];
+    let ours = |entry: &Value| {
+        let emptied = entry["name"]
+            .as_str()
+            .and_then(|name| options.get(name))
+            .is_some_and(|added| added.absent && added.links.is_none() && entry["value"] == "");
+        let own_field = downward.iter().any(|own| {
+            entry["name"] == own["name"]
+                && entry["valueFrom"]["fieldRef"]["fieldPath"] == own["valueFrom"]["fieldRef"]["fieldPath"]
+        });
+        emptied || own_field
+    };
+    let emptied = container
+        .get_mut("env")
+        .and_then(Value::as_array_mut)
+        .is_some_and(|entries| {
+            let before = entries.len();
+            for (variable, added) in options {
+                take_options_back(
+                    entries,
+                    variable,
+                    added,
+                    replaced.empty.get(&format!("{name}.{variable}")),
+                );
+            }
+            entries.retain(|entry| !ours(entry));
+            entries.len() < before && entries.is_empty()
+        });
+    if emptied {
+        give_back_empty(container, "env", &format!("{name}.env"), replaced);
+    }
+
+    for kind in probes {
+        if let Some(probe) = container.get_mut(kind).and_then(Value::as_object_mut) {
+            restore(
+                probe,
+                GRACE,
+                &Value::Null,
+                &format!("{name}.{kind}.{GRACE}"),
+                replaced,
+            );
+        }
+    }
+    if let (Some(original), Some(probe)) = (
+        failure_threshold,
+        container.get_mut("livenessProbe").and_then(Value::as_object_mut),
+    ) {
+        restore(
+            probe,
+            "failureThreshold",
+            original,
+            &format!("{name}.failureThreshold"),
+            replaced,
+        );
+    }
+    let emptied = container
+        .get_mut("lifecycle")
+        .and_then(Value::as_object_mut)
+        .is_some_and(|lifecycle| {
+            let program = lifecycle.get("preStop").map(|hook| &hook["exec"]["command"]);
+            let ours = program
+                .is_some_and(|command| command[0] == names::AGENT_IN_TOOLS && command[1] == "pre-stop");
+            if ours {
+                match pre_stop {
+                    Some(original) => drop(lifecycle.insert("preStop".to_owned(), original.clone())),
+                    None => drop(lifecycle.shift_remove("preStop")),
+                }
+            }
+            ours && lifecycle.is_empty()
+        });
+    if emptied {
+        give_back_empty(container, "lifecycle", &format!("{name}.lifecycle"), replaced);
+    }
+}
+
+fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOptions, empty: Option<&Value>) {
+    let AddedOptions {
+        front,
+        behind,
+        absent: _,
+        bare,
+        links,
+    } = added;
+    let original = format!("{}{variable}", names::ORIGINAL_OPTIONS_PREFIX);
+    let reference = format!("$({original})");
+    match links {
+        Some(count) => {
+            let is_ours = |entry: &Value| {
+                entry["name"] == variable
+                    && entry["value"]
+                        .as_str()
+                        .is_some_and(|value| value.contains(&reference))
+            };
+            entries.retain(|entry| !is_ours(entry));
+            let mut seen = 0;
+            entries.retain(|entry| {
+                seen += usize::from(entry["name"] == original.as_str());
+                entry["name"] != original.as_str() || seen > *count
+            });
+            for entry in entries
+                .iter_mut()
+                .filter(|entry| entry["name"] == original.as_str())
+            {
+                entry["name"] = Value::String(variable.to_owned());
+            }
+        }
+        None => {
+            let Some(entry) = entries.iter_mut().rev().find(|entry| entry["name"] == variable) else {
+                return;
+            };
+            let Some(text) = entry["value"].as_str() else {
+                return;
+            };
+            let mut rest = text.strip_prefix(front.as_str()).unwrap_or(text);
+            if !front.is_empty() {
+                rest = rest.strip_prefix(' ').unwrap_or(rest);
+            }
+            if !behind.is_empty() {
+                rest = rest
+                    .strip_suffix(behind.as_str())
+                    .map_or(rest, |rest| rest.strip_suffix(' ').unwrap_or(rest));
+            }
+            let rest = match empty {
+                Some(original) if rest.is_empty() => original.clone(),
+                _ => Value::String(rest.to_owned()),
+            };
+            match entry.as_object_mut() {
+                Some(entry) if *bare && rest == "" => drop(entry.shift_remove("value")),
+                _ => entry["value"] = rest,
+            }
+        }
+    }
+}
+
+/// Keeps the elements that `keep` wants; a list that becomes empty goes, unless it was there and empty before.
+fn retain(
+    parent: &mut Map<String, Value>,
+    key: &str,
+    keep: impl Fn(&Value) -> bool,
+    label: &str,
+    replaced: &Replaced,
+) {
+    let emptied = parent
+        .get_mut(key)
+        .and_then(Value::as_array_mut)
+        .is_some_and(|elements| {
+            let before = elements.len();
+            elements.retain(|element| keep(element));
+            elements.len() < before && elements.is_empty()
+        });
+    if emptied {
+        give_back_empty(parent, key, label, replaced);
+    }
+}
+
+fn give_back_empty(parent: &mut Map<String, Value>, key: &str, label: &str, replaced: &Replaced) {
+    match replaced.empty.get(label) {
+        Some(original) => drop(parent.insert(key.to_owned(), original.clone())),
+        None => drop(parent.shift_remove(key)),
+    }
+}
+
+/// Sets what it was, or removes what was not there.
+fn restore(parent: &mut Map<String, Value>, key: &str, original: &Value, label: &str, replaced: &Replaced) {
+    if original.is_null() {
+        give_back_empty(parent, key, label, replaced);
+    } else {
+        parent.insert(key.to_owned(), original.clone());
+    }
+}
+
+const GRACE: &str = "terminationGracePeriodSeconds";

@@ -1,0 +1,27 @@
+//! Who owns a pod: the name under which people look for its dumps.
+
+use crate::inject::plan::Plan;
+
+/// `Kind/name`: as the caller says, or from the pod's controller; `None` for a bare pod.
+///
+/// A ReplicaSet's name without the pod's template hash is its Deployment's. A CronJob's Jobs are named after it with the
+/// scheduled minute behind.
+pub(super) fn of(plan: &Plan<'_>) -> Option<String> {
+    if let Some(workload) = &plan.context.workload {
+        return Some(workload.clone());
+    }
+    let metadata = &plan.pod["metadata"];
+    let owner = metadata["ownerReferences"]
+        .as_array()?
+        .iter()
+        .find(|owner| owner["controller"] == true)?;
+    let (kind, name) = (owner["kind"].as_str()?, owner["name"].as_str()?);
+    let hash = metadata["labels"]["pod-template-hash"].as_str();
+    let deployment = hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
+    let minute = |text: &str| text.len() >= 8 && text.bytes().all(|b| b.is_ascii_digit());
+    Some(match (kind, deployment, name.rsplit_once('-')) {
+        ("ReplicaSet", Some(deployment), _) => format!("Deployment/{deployment}"),
+        ("Job", _, Some((cron_job, suffix))) if minute(suffix) => format!("CronJob/{cron_job}"),
+        _ => format!("{kind}/{name}"),
+    })
+}

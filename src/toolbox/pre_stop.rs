@@ -1,0 +1,303 @@
+//! `pre-stop`: the hook that dumps the heap of a container's JVMs when its pod is terminated.
+//!
+//! It stands in the place of the pod's own preStop hook, so it carries that one out as well, before or after the dump. The
+//! pod's end comes first: a dump that cannot be made, does not fit into the grace period or fails is said, never an error.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::attach::{self, Jvm, Objects};
+use crate::names;
+use crate::quantity::{Bytes, format_duration, parse_duration};
+
+mod budget;
+mod claim;
+mod hook;
+mod http;
+mod journal;
+mod trust;
+
+use budget::Budget;
+use hook::{Hook, Limits};
+use http::HttpGet;
+use journal::Journal;
+
+/// Dumps the heap of every JVM of this container before it is stopped, and carries out the container's own preStop hook.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Live objects only, or all.
+    #[arg(long, value_enum)]
+    dump: Objects,
+    /// Where the dumps are written.
+    #[arg(long, default_value = names::DUMPS_PATH)]
+    dir: PathBuf,
+    /// The pod's grace period.
+    #[arg(long, value_parser = parse_duration)]
+    grace: Duration,
+    /// What the application needs of it for its own end.
+    #[arg(long, value_parser = parse_duration)]
+    application_share: Duration,
+    /// What shipping the dump needs of it after the JVM has ended.
+    #[arg(long, value_parser = parse_duration)]
+    upload_grace: Duration,
+    /// Wait so long before the dump.
+    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    delay: Duration,
+    /// Whether the dump comes before the container's own hook or after it, as in the annotation `pre-stop-order`.
+    #[arg(long, value_enum, default_value = "before")]
+    order: Order,
+    /// Dump only this JVM instead of all in the container; may be given several times.
+    #[arg(long)]
+    pid: Vec<u32>,
+    /// The container's own hook: sleep so long.
+    #[arg(long, value_parser = parse_duration, group = "hook")]
+    sleep: Option<Duration>,
+    /// The container's own hook: an httpGet action as JSON, its port a number.
+    #[arg(long, value_parser = HttpGet::parse, group = "hook")]
+    http_get: Option<HttpGet>,
+    /// Where an httpGet without a host goes.
+    #[arg(long, env = names::variable::POD_IP)]
+    pod_ip: Option<String>,
+    /// The container's own hook: run this.
+    #[arg(last = true, group = "hook")]
+    exec: Vec<std::ffi::OsString>,
+}
+
+/// When the dump is taken, against the container's own hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum Order {
+    /// First the dump, then the hook.
+    Before,
+    /// First the hook, then the dump.
+    After,
+}
+
+/// Runs it to its end. The code is that of the container's own hook.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let begun = Instant::now();
+    let Arguments {
+        dump: objects,
+        dir,
+        grace,
+        application_share,
+        upload_grace,
+        delay,
+        order,
+        pid: pids,
+        sleep,
+        http_get,
+        pod_ip,
+        exec,
+    } = arguments;
+    let journal = Journal::new(&dir);
+    let hook = Hook::new(sleep, http_get, exec);
+    let limits = Limits {
+        pod_ip,
+        deadline: begun + grace,
+    };
+    let hook_still_to_come = match order {
+        Order::Before => hook.known_duration(),
+        Order::After => Duration::ZERO,
+    };
+    let task = Task {
+        objects,
+        pids: &pids,
+        dir: &dir,
+        delay,
+        budget: Budget {
+            begun,
+            grace,
+            application_share,
+            upload_grace,
+            hook_still_to_come,
+        },
+        journal: &journal,
+    };
+    match order {
+        Order::Before => {
+            task.dump_all();
+            hook.run(&limits, &journal)
+        }
+        Order::After => {
+            let code = hook.run(&limits, &journal);
+            task.dump_all();
+            code
+        }
+    }
+}
+
+struct Task<'a> {
+    objects: Objects,
+    pids: &'a [u32],
+    dir: &'a Path,
+    delay: Duration,
+    budget: Budget,
+    journal: &'a Journal,
+}
+
+/// Why a JVM was not dumped.
+#[derive(Debug, thiserror::Error)]
+enum Skip {
+    #[error("an earlier run of this hook has dumped it, or is doing so")]
+    DumpedBefore,
+    #[error("cannot write to {dir} as uid {uid}")]
+    Directory {
+        dir: PathBuf,
+        uid: u32,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Budget(#[from] budget::Shortage),
+    #[error(
+        "{} in use may need {} of disk while the dump is written, and {dir} has {} left; give the volume more room",
+        budget::in_words(*used), budget::in_words(*needed), budget::in_words(*free)
+    )]
+    Disk {
+        dir: PathBuf,
+        used: Bytes,
+        needed: Bytes,
+        free: Bytes,
+    },
+    #[error(transparent)]
+    Attach(#[from] attach::Error),
+}
+
+impl Task<'_> {
+    fn dump_all(&self) {
+        let found = match self.find() {
+            Ok(found) => found,
+            Err(error) => {
+                return self.journal.say(&format!(
+                    "not dumped: cannot list the processes in /proc: {error}"
+                ));
+            }
+        };
+        if found.is_empty() {
+            let uid = rustix::process::geteuid();
+            self.journal.say(&format!(
+                "not dumped: there is no JVM in this container that uid {uid} may look into"
+            ));
+        }
+        claim::forget_ended(self.dir);
+        let mut delay = self.delay;
+        for jvm in found {
+            match jvm {
+                Ok(jvm) => match self.dump(&jvm, &mut delay) {
+                    Ok(told) => self.journal.say(&told),
+                    Err(skip) => {
+                        self.journal.say(&format!(
+                            "JVM {} not dumped: {}",
+                            jvm.pid,
+                            super::with_causes(&skip)
+                        ));
+                    }
+                },
+                Err(error) => self
+                    .journal
+                    .say(&format!("not dumped: {}", super::with_causes(&error))),
+            }
+        }
+    }
+
+    fn find(&self) -> io::Result<Vec<Result<Jvm, attach::Error>>> {
+        if !self.pids.is_empty() {
+            return Ok(self.pids.iter().map(|pid| Jvm::find(*pid)).collect());
+        }
+        let mut found = Jvm::all()?;
+        found.retain(|jvm| jvm.as_ref().map_or(true, Jvm::is_in_our_container));
+        Ok(found)
+    }
+
+    /// `delay` is waited once, before the first dump that is really started.
+    fn dump(&self, jvm: &Jvm, delay: &mut Duration) -> Result<String, Skip> {
+        let claim = claim::Claim::take(self.dir, jvm).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Skip::DumpedBefore,
+            _ => self.directory(error),
+        })?;
+        let asked = self.budget.deadline().min(Instant::now() + QUESTION);
+        let (used, major) = state(jvm, asked)?;
+        if let Some(used) = used {
+            self.check_disk(used, major)?;
+        }
+        self.budget.check(used, *delay)?;
+        std::thread::sleep(std::mem::take(delay));
+
+        let objects = self.objects.as_str();
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+        let file = self
+            .dir
+            .join(format!("pre-stop-{objects}-{}-{time}.hprof", jvm.pid));
+        let dumped = jvm.dump_heap(&file, self.objects, None, Some(self.budget.deadline()));
+        match &dumped {
+            // The JVM goes on with it, and the agent ships what comes: not to be asked for again.
+            Ok(_) | Err(attach::Error::TimedOut { .. }) => claim.keep(),
+            Err(_) => {}
+        }
+        let dump = dumped?;
+        let size = dump
+            .size
+            .map(|size| format!(", {}", budget::in_words(size)))
+            .unwrap_or_default();
+        Ok(format!(
+            "JVM {} dumped to {}{size} in {}",
+            jvm.pid,
+            file.display(),
+            rounded(dump.took)
+        ))
+    }
+
+    fn check_disk(&self, used: Bytes, major: Option<u32>) -> Result<(), Skip> {
+        let space = rustix::fs::statvfs(self.dir).map_err(|errno| self.directory(errno.into()))?;
+        let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
+        let needed = budget::disk_needed(used, major);
+        if free < needed {
+            return Err(Skip::Disk {
+                dir: self.dir.to_owned(),
+                used,
+                needed,
+                free,
+            });
+        }
+        Ok(())
+    }
+
+    fn directory(&self, source: io::Error) -> Skip {
+        Skip::Directory {
+            dir: self.dir.to_owned(),
+            uid: rustix::process::geteuid().as_raw(),
+            source,
+        }
+    }
+}
+
+/// Heap in use and Java version. Asked of the JVM, whose counters stand still between collections; one that does not answer
+/// now is judged by them, or by its memory.
+fn state(jvm: &Jvm, deadline: Instant) -> Result<(Option<Bytes>, Option<u32>), attach::Error> {
+    use attach::Error::{Refused, TimedOut};
+    let ask = |line| match jvm.diagnose(line, Some(deadline)) {
+        Ok(text) => Ok(Some(text)),
+        Err(Refused { .. } | TimedOut { .. }) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let counters = jvm.counters.as_ref();
+    let used = ask("GC.heap_info")?
+        .and_then(|text| attach::reply::heap_used(&text))
+        .or_else(|| counters?.heap_used())
+        .or_else(|| jvm.status.resident.map(Bytes));
+    let major = match counters.and_then(crate::hsperfdata::Counters::major) {
+        Some(major) => Some(major),
+        None => ask("VM.version")?.and_then(|text| attach::reply::major(&text)),
+    };
+    Ok((used, major))
+}
+
+fn rounded(duration: Duration) -> String {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    format_duration(Duration::from_millis(milliseconds))
+}
+
+/// For the questions before the dump: a JVM in a long pause answers late, and is dumped all the same if there is time.
+const QUESTION: Duration = Duration::from_secs(10);

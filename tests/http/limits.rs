@@ -1,0 +1,152 @@
+//! Everything that can be waited for has a bound, and what is held is given back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use heapship::admission::namespaces::{Known, Namespaces};
+use heapship::admission::{http, server};
+use heapship::inject::Namespace;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::caller::{Caller, handshake};
+use super::fixture::{Options, Webhook, until};
+use super::response;
+use super::reviews::{asking, other, review};
+
+/// Holds every review until it is opened.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Namespaces for Gate {
+    fn find(&self, name: &str) -> Arc<Namespace> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let bound = Duration::from_secs(10);
+        drop(
+            self.opened
+                .wait_timeout_while(self.open.lock().unwrap(), bound, |open| !*open),
+        );
+        Known::default().find(name)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_review_whose_turn_does_not_come_is_admitted_in_time() {
+    let gate = Arc::new(Gate::default());
+    let webhook = Webhook::start(Options {
+        namespaces: Arc::clone(&gate) as Arc<dyn Namespaces>,
+        http: http::Limits {
+            turns: 1,
+            patience: Duration::from_millis(100),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let tls = webhook.authority.http1();
+    let slow = Caller::connect(webhook.address, Arc::clone(&tls)).await.unwrap();
+    // Large, so that it is worked on beside the threads that serve connections.
+    let slow = tokio::spawn(async move { slow.review(review("slow", &asking(100_000))).await });
+    until("the slow review is being worked on", async || {
+        (gate.waiting.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+
+    let caller = Caller::connect(webhook.address, tls).await.unwrap();
+    let reply = caller.review(review("late", &asking(512))).await.unwrap();
+    let answer = response(&reply.body).0.response.unwrap();
+    assert_eq!((answer.uid.as_str(), answer.allowed), ("late", true));
+    assert!(answer.warnings.unwrap()[0].contains("overloaded"));
+    let reply = caller.review(Bytes::from_static(b"{\"half\":")).await.unwrap();
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!reply.headers.contains_key(RETRY_AFTER));
+
+    *gate.open.lock().unwrap() = true;
+    gate.opened.notify_all();
+    let answer = response(&slow.await.unwrap().unwrap().body).0.response.unwrap();
+    assert_eq!((answer.uid.as_str(), answer.allowed), ("slow", true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_for_bodies_is_bounded_and_given_back() {
+    let webhook = Webhook::start(Options {
+        http: http::Limits {
+            bodies: 64 << 10,
+            patience: Duration::from_millis(100),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let tls = webhook.authority.http1();
+    let mut stalled = handshake(webhook.address, Arc::clone(&tls)).await.unwrap();
+    let head = "POST /mutate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{";
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    until("the stalled body has its memory", async || {
+        (webhook.sample("heapship_webhook_requests_in_flight") == 1).then_some(())
+    })
+    .await;
+    // Its time ends before that of a second one, which then has the memory.
+    let caller = Caller::connect(webhook.address, tls).await.unwrap();
+    let mut answer = [0; 12];
+    stalled.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    let reply = caller.review(review("u", &other(32 << 10))).await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    let reply = caller.review(review("u", &other(128 << 10))).await.unwrap();
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_in_the_middle_leaves_nothing_behind() {
+    let webhook = Webhook::start(Options::default()).await;
+    let mut stream = handshake(webhook.address, webhook.authority.http1())
+        .await
+        .unwrap();
+    let head =
+        "POST /mutate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    until("the request has arrived", async || {
+        (webhook.sample("heapship_webhook_requests_in_flight") == 1).then_some(())
+    })
+    .await;
+    drop(stream);
+    until("the request is forgotten", async || {
+        (webhook.sample("heapship_webhook_requests_in_flight") == 0
+            && webhook.sample("heapship_webhook_connections") == 0)
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_outlives_the_api_servers_own_patience() {
+    assert!(server::Limits::default().idle > Duration::from_secs(90));
+    let webhook = Webhook::start(Options {
+        server: server::Limits {
+            idle: Duration::from_millis(300),
+            ..server::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    for tls in [webhook.authority.http1(), webhook.authority.http2()] {
+        let mut stream = handshake(webhook.address, tls).await.unwrap();
+        let silent_since = tokio::time::Instant::now();
+        // hyper ends a silent connection without TLS's goodbye, which is an error to this reader.
+        let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "it stays for ever");
+        assert!(
+            silent_since.elapsed() >= Duration::from_millis(290),
+            "{:?}",
+            silent_since.elapsed()
+        );
+    }
+}
