@@ -3,20 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod attach;
-mod attach;
 mod cli;
-mod cli;
-mod docs;
+mod demo;
 mod docs;
 mod hprof;
-mod hprof;
-mod http;
 mod http;
 mod inject;
-mod inject;
 mod pre_stop;
-mod pre_stop;
-mod schema;
 mod schema;
 mod scripts;
 mod ship;

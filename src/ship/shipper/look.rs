@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Shipper;
+use crate::key::Values;
 use crate::ship::dump_name::{Reason, segment_of};
-use crate::ship::key::Values;
 use crate::ship::ledger::{Entry, Found, Mark, Stage, claimed_name, parse_claimed_name};
 use crate::ship::places::{Listing, Place};
 use crate::ship::quiet::{Look, Quiet};
@@ -18,7 +18,7 @@ use crate::ship::tracked::Tracked;
 impl Shipper {
     /// Reads what an agent before this one has left.
     pub(super) fn recover(&mut self) {
-        for place in self.places.clone() {
+        for place in self.places.clone().iter().filter(|place| !place.is_foreign()) {
             let container = &place.source.name;
             let found = match self.context.disk.found(container) {
                 Ok(found) => found,
@@ -28,7 +28,7 @@ impl Shipper {
                 }
             };
             for Found { name, file, entry } in found {
-                let Some(entry) = entry.or_else(|| self.adopted(&place, &name)) else {
+                let Some(entry) = entry.or_else(|| self.adopted(place, &name)) else {
                     tracing::warn!(container, name, "not one of ours; left alone");
                     continue;
                 };
@@ -85,7 +85,7 @@ impl Shipper {
             }
             let marked = marks(&place, &listing);
             self.look_at_segments(&place, &listing, &marked, now);
-            segments.insert(place.source.name, marked);
+            segments.entry(place.source.name).or_default().extend(marked);
         }
         let looks: Vec<Look> = self
             .tracked
