@@ -1,7 +1,7 @@
 //! What is meant for one pod, every value decided, and how it came about.
 //!
 //! Precedence, weakest first: built-in, policy, namespace, pod. Annotations are held within the policy's limits. What was
-//! typed (text under a [`Key`]) and what is meant ([`Settings`]) are two types; [`resolve`] is the only way from one to
+//! typed (text under a [`Key`]) and what is meant ([`Settings`]) are two types; [`resolve()`] is the only way from one to
 //! the other.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ pub mod annotations;
 pub mod destination;
 pub mod policy;
 pub mod resolve;
+pub mod values;
 
 pub use resolve::resolve;
 
@@ -197,7 +198,7 @@ pub struct Origin {
     pub level: Level,
 }
 
-/// What [`resolve`] looks at.
+/// What [`resolve()`] looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Layers<'a> {
     /// The policy that selects the pod.
@@ -208,7 +209,7 @@ pub struct Layers<'a> {
     pub pod: &'a Annotations,
 }
 
-/// What [`resolve`] found.
+/// What [`resolve()`] found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Resolved {
     /// Whether the pod is to be injected, and who said so.

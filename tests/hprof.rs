@@ -113,7 +113,8 @@ fn a_dump_that_the_jvm_gzipped_is_complete_and_no_part_of_it_is() {
 #[test]
 fn the_leak_is_among_the_biggest_classes_and_its_stack_is_named() {
     for jdk in jdks() {
-        let histogram = histogram(&dump(jdk, &[])[..]).unwrap();
+        let dump = dump(jdk, &[]);
+        let histogram = histogram(&dump[..]).unwrap();
         assert_eq!(histogram.verdict(), Verdict::Complete);
         let top = histogram.top(2);
         assert!(
@@ -123,7 +124,11 @@ fn the_leak_is_among_the_biggest_classes_and_its_stack_is_named() {
         );
         let stack = &histogram
             .out_of_memory()
-            .unwrap_or_else(|| panic!("JDK {} marks no thread", jdk.major))
+            .unwrap_or_else(|| {
+                let kept = std::env::temp_dir().join(format!("heapship-unmarked-{}.hprof", jdk.major));
+                fs::write(&kept, &dump).unwrap();
+                panic!("JDK {} marks no thread: {}", jdk.major, kept.display())
+            })
             .stack;
         assert!(
             stack

@@ -251,7 +251,8 @@ impl<'a> Demo<'a> {
         let mut hook = list(&container_of(pod, "app")?["lifecycle"]["preStop"]["exec"]["command"]);
         // In a container the hook finds the JVM by itself. Here it would find every JVM of this user.
         let own = ["--pid".to_owned(), app.process.0.id().to_string()];
-        hook.splice(2..2, own);
+        let at = hook.len().min(2);
+        hook.splice(at..at, own);
         let mut hook = self.node.exec(pod, "app", &hook)?;
         let status = self.follow(&mut hook, |_| false)?;
         if !status.contains("exit status: 0") {
@@ -302,7 +303,7 @@ impl<'a> Demo<'a> {
         agent.process.terminate()?;
         let status = agent.process.wait(PATIENCE)?;
         writeln!(self.out, "What the agent said:")?;
-        for line in agent.lines.iter() {
+        for line in &agent.lines {
             writeln!(self.out, "    {}", self.shortened(&event(&line)))?;
         }
         if !status.success() {

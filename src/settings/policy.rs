@@ -11,10 +11,9 @@ use serde_json::Value as Json;
 
 use crate::key::KeyTemplate;
 use crate::quantity::{self, Bytes};
-use crate::settings::annotations::{
-    Auto, GracePeriod, InvalidValue, Key, SecretName, Switch, UserId, Value, VariableName,
-};
+use crate::settings::annotations::{InvalidValue, Key};
 use crate::settings::destination::Destination;
+use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
 use crate::settings::{
     Annotations, Compression, ContainerChoice, Liveness, OnOom, PreStop, PreStopOrder, Volume,
 };

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use crate::key::KeyTemplate;
 use crate::names;
-use crate::settings::annotations::{
-    Auto, GracePeriod, InvalidValue, Key, SecretName, Switch, UserId, Value, VariableName,
-};
+use crate::settings::annotations::{InvalidValue, Key};
 use crate::settings::destination::Destination;
 use crate::settings::policy::Policy;
+use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
 use crate::settings::{
     Annotations, Compression, ContainerChoice, Layers, Level, Liveness, OnOom, Origin, PreStop, PreStopOrder,
     Request, Resolved, Settings, Volume,

@@ -44,7 +44,7 @@ impl Node {
     pub(super) fn exec(&self, pod: &Value, container: &str, command: &[String]) -> anyhow::Result<Running> {
         let description = container_of(pod, container)?;
         let mounts = self.mounts(description)?;
-        let mapped: Vec<String> = command.iter().map(|word| self.map(&mounts, word)).collect();
+        let mapped: Vec<String> = command.iter().map(|word| Self::map(&mounts, word)).collect();
         let (program, arguments) = mapped.split_first().context("a container without a command")?;
         let program = if program == "java" {
             self.jdk.program("java")
@@ -54,7 +54,7 @@ impl Node {
         let mut command = Command::new(&program);
         command.args(arguments).env_clear().current_dir(&self.volumes);
         for (name, value) in environment(pod, description) {
-            command.env(name, self.map(&mounts, &value));
+            command.env(name, Self::map(&mounts, &value));
         }
         command
             .stdin(Stdio::null())
@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// Replaces paths in the container by paths on this machine.
-    fn map(&self, mounts: &[(String, PathBuf)], text: &str) -> String {
+    fn map(mounts: &[(String, PathBuf)], text: &str) -> String {
         let mut mapped = String::new();
         let mut rest = text;
         while let Some(at) = rest.find('/') {
