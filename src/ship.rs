@@ -4,7 +4,7 @@
 //! written last. Two promises stand above the rest: the application is never disturbed (no file that a JVM still needs is
 //! touched), and nothing is deleted before the store has confirmed it.
 //!
-//! Pure: [`key`], [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`], [`quiet`], [`retry`], [`time`]. Bytes:
+//! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`], [`quiet`], [`retry`], [`time`]. Bytes:
 //! [`source`] -> [`pipeline`] ([`codec`], [`gzip`], [`parts`]) -> [`upload`] -> [`store`]. The shell around them is
 //! [`shipper`], with one [`attempt`] at a time. Following a dump while it is written will be another [`source`].
 
@@ -14,7 +14,6 @@ pub mod codec;
 pub mod destination;
 pub mod dump_name;
 pub mod gzip;
-pub mod key;
 pub mod ledger;
 pub mod parts;
 pub mod pipeline;
@@ -139,17 +138,17 @@ pub fn run(arguments: Arguments) -> Result<Exit, Error> {
         .map(|source| (source.name.clone(), source.image.clone()))
         .collect();
     let places: Vec<Place> = sources
-        .into_iter()
-        .map(|source| Place::new(&dumps, source, only))
+        .iter()
+        .flat_map(|source| Place::of(&dumps, source, only))
         .collect();
     prepare(&dumps, &places)?;
-    let names: Vec<&str> = places.iter().map(|place| place.source.name.as_str()).collect();
-    let own: Vec<&Path> = places
+
+    let own: Vec<(&str, &Path)> = places
         .iter()
         .filter(|place| !place.is_foreign())
-        .map(Place::directory)
+        .map(|place| (place.source.name.as_str(), place.directory()))
         .collect();
-    let disk = Disk::open(&dumps, &names, &own)?;
+    let disk = Disk::open(&dumps, &own)?;
     let context = Context {
         disk,
         destination,

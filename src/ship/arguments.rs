@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::codec::Codec;
 use super::destination::Destination;
-use super::key::KeyTemplate;
+use crate::key::KeyTemplate;
 use crate::logging;
 use crate::names::variable;
 use crate::quantity::{Bytes, parse_duration};
@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "JSON", env = variable::CONTAINERS, value_parser = parse_sources)]
     pub containers: Option<Sources>,
     /// How keys are made.
-    #[arg(long, value_name = "TEMPLATE", env = variable::KEY_TEMPLATE, default_value = super::key::DEFAULT)]
+    #[arg(long, value_name = "TEMPLATE", env = variable::KEY_TEMPLATE, default_value = KeyTemplate::DEFAULT)]
     pub key_template: KeyTemplate,
     /// How dumps are compressed.
     #[arg(long, value_name = "CODEC", env = variable::COMPRESSION, default_value = "gzip")]

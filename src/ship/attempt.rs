@@ -258,16 +258,23 @@ impl Attempt {
     }
 
     async fn abort(&mut self, context: &Context, store: &Store, upload: &UploadId) -> Result<(), Error> {
-        if let Stage::Uploading {
+        let Stage::Uploading {
             object,
             upload: noted,
             ..
         } = &mut self.entry.stage
-        {
-            store.abort(object, upload).await?;
-            *noted = None;
-            self.save(context);
+        else {
+            return Ok(());
+        };
+        match store.abort(object, upload).await {
+            // Credentials that may not do this must not keep the dump from being shipped.
+            Err(error) if error.cause.needs_a_person() => {
+                tracing::warn!(%error, object, "an unfinished upload stays in the store until its lifecycle rule removes it");
+            }
+            result => result?,
         }
+        *noted = None;
+        self.save(context);
         Ok(())
     }
 

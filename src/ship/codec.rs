@@ -33,6 +33,17 @@ impl Codec {
         }
     }
 
+    /// The object's name: the key with `.truncated` before `.hprof` where the dump was already cut, then our suffix.
+    #[must_use]
+    pub fn object_name(self, key: &str, truncated: bool) -> String {
+        let (stem, extension) = match key.strip_suffix(".hprof") {
+            Some(stem) => (stem, ".hprof"),
+            None => (key, ""),
+        };
+        let mark = if truncated { ".truncated" } else { "" };
+        format!("{stem}{mark}{extension}{}", self.suffix())
+    }
+
     /// As it stands in settings, records and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -216,6 +227,17 @@ mod tests {
                 prop_assert!(decoded == plain);
             }
         }
+    }
+
+    #[test]
+    fn the_mark_of_a_cut_dump_stands_before_the_extension() {
+        assert_eq!(Codec::Gzip.object_name("a/b.hprof", false), "a/b.hprof.gz");
+        assert_eq!(
+            Codec::Gzip.object_name("a/b.hprof", true),
+            "a/b.truncated.hprof.gz"
+        );
+        assert_eq!(Codec::None.object_name("a/b", true), "a/b.truncated");
+        assert_eq!(Codec::Zstd.object_name("a/b.hprof", false), "a/b.hprof.zst");
     }
 
     #[test]

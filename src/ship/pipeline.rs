@@ -355,3 +355,6 @@ pub fn examine(blocks: &mut impl Blocks, form: Form) -> io::Result<(Verdict, boo
         examiner.feed(&block);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,15 +33,24 @@ pub struct Listing {
 }
 
 impl Place {
-    /// The place of a container's dumps below `dumps`, or `dumps` itself where it is the only one.
+    /// The places of a container's dumps: its directory below `dumps`, or `dumps` itself where it is the `only` one, and
+    /// the user's `HeapDumpPath` if there is one. Dumps that our toolbox makes go to the first in any case.
     #[must_use]
-    pub fn new(dumps: &Path, source: Source, only: bool) -> Self {
-        let kind = match &source.foreign {
-            Some(path) => Kind::Foreign(path.clone()),
-            None if only => Kind::Own(dumps.to_owned()),
-            None => Kind::Own(dumps.join(&source.name)),
+    pub fn of(dumps: &Path, source: &Source, only: bool) -> Vec<Self> {
+        let own = if only {
+            dumps.to_owned()
+        } else {
+            dumps.join(&source.name)
         };
-        Self { source, kind }
+        let kinds = [Some(Kind::Own(own)), source.foreign.clone().map(Kind::Foreign)];
+        kinds
+            .into_iter()
+            .flatten()
+            .map(|kind| Self {
+                source: source.clone(),
+                kind,
+            })
+            .collect()
     }
 
     /// The directory, now: a foreign path may become one when the application starts.
@@ -132,7 +141,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("link.hprof")).unwrap();
         fs::create_dir(root.path().join("folder.hprof")).unwrap();
-        let listing = Place::new(root.path(), source(None), true).list().unwrap();
+        let listing = Place::of(root.path(), &source(None), true)[0].list().unwrap();
         assert_eq!(listing.dumps, ["java_pid1.hprof"]);
         assert_eq!(listing.segments, ["java_pid1.hprof.p0"]);
     }
@@ -143,20 +152,21 @@ mod tests {
         for name in ["java_pid1.hprof", "other.hprof", "dump.bin", "dump.bin.1"] {
             fs::write(root.path().join(name), b"").unwrap();
         }
-        let directory = Place::new(Path::new("/none"), source(Some(root.path().to_owned())), false);
+        let directory = Place::of(Path::new("/none"), &source(Some(root.path().to_owned())), false).remove(1);
         assert_eq!(directory.list().unwrap().dumps, ["java_pid1.hprof"]);
-        let file = Place::new(
+        let file = Place::of(
             Path::new("/none"),
-            source(Some(root.path().join("dump.bin"))),
+            &source(Some(root.path().join("dump.bin"))),
             false,
-        );
+        )
+        .remove(1);
         assert_eq!(file.list().unwrap().dumps, ["dump.bin", "dump.bin.1"]);
         assert_eq!(file.reason("dump.bin"), Reason::Oom);
     }
 
     #[test]
     fn a_directory_that_is_not_there_yet_holds_nothing() {
-        let place = Place::new(Path::new("/nowhere"), source(None), false);
+        let place = Place::of(Path::new("/nowhere"), &source(None), false).remove(0);
         assert_eq!(place.directory(), Path::new("/nowhere/app"));
         assert!(place.list().unwrap().dumps.is_empty());
     }

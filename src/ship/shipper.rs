@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::attempt::{Attempt, Context, Error, Evidence, Outcome};
-use super::key::KeyTemplate;
 use super::ledger::{Entry, Stage};
 use super::places::Place;
 use super::quiet::Quiet;
@@ -18,6 +17,7 @@ use super::retry;
 use super::time::Time;
 use super::tracked::Tracked;
 use super::watch::Watcher;
+use crate::key::KeyTemplate;
 
 mod look;
 

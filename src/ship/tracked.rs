@@ -86,9 +86,12 @@ impl Tracked {
         let end = self.ending.as_ref().map_or(End::Other, |(_, end)| *end);
         let news = self.judged.as_ref() != Some(self.quiet.last());
         let quiet = |pause: Duration| self.quiet.settled(pause.min(settle), now);
-        if self.quiet.last().0.is_empty() || quiet(settle) {
+        if news && end == End::Record {
+            // First, also where it has been quiet for long: it costs one pass over the file, the others cost two.
+            Some(Evidence::LooksWhole)
+        } else if self.quiet.last().0.is_empty() || quiet(settle) {
             Some(Evidence::Settled)
-        } else if news && (end == End::Record || end == End::Gzip && quiet(GZIP_PAUSE)) {
+        } else if news && end == End::Gzip && quiet(GZIP_PAUSE) {
             Some(Evidence::LooksWhole)
         } else if ending && quiet(ENDING_PAUSE) {
             Some(Evidence::Ending)

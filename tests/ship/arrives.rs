@@ -2,8 +2,12 @@ use std::fs;
 
 use sha2::Digest as _;
 
-use super::scene::{SOON, Scene, any_dump, dump_of};
-use crate::support::{java::jdks, process::Process, wait::until};
+use super::scene::{SOON, Scene, any_dump, dump_of, files_below};
+use crate::support::{
+    java::{jdk, jdks},
+    process::Process,
+    wait::until,
+};
 
 #[test]
 fn whole_dumps_of_every_jvm_arrive_byte_identical_with_a_record_that_agrees() {
@@ -223,4 +227,52 @@ fn a_termination_signal_lets_the_agent_finish_its_queue() {
     Scene::end(agent);
     assert_eq!(scene.records().len(), 3);
     scene.nothing_is_left();
+}
+
+#[test]
+fn memory_stays_bounded_and_no_second_file_is_written_while_a_large_dump_is_shipped() {
+    let jdk = jdk(17).unwrap();
+    let scene = Scene::with_s3(true);
+    let jvm = Process::spawn(
+        jdk.command()
+            .args(["-Xmx300m", "-XX:+UseSerialGC", "-XX:+HeapDumpOnOutOfMemoryError"])
+            .arg(format!("-XX:HeapDumpPath={}", scene.dumps().display()))
+            .arg("Orders"),
+    );
+    jvm.finish(SOON);
+    let file = fs::read_dir(scene.dumps())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let dump = fs::read(file).unwrap();
+    let agent = Process::spawn(
+        scene
+            .agent()
+            .args(["--once", "--part-size", "8Mi", "--threads", "2"]),
+    );
+    let status = format!("/proc/{}/status", agent.id());
+    let mut peak = 0_u64;
+    let mut most = 0;
+    while let Ok(status) = fs::read_to_string(&status) {
+        let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) else {
+            break;
+        };
+        peak = peak.max(line.split_whitespace().nth(1).unwrap().parse().unwrap());
+        let files = files_below(&scene.dumps(), &scene.dumps());
+        let beside = files
+            .iter()
+            .filter(|file| !file.contains("java_pid") || file.contains(".json"));
+        let sizes = beside.filter_map(|file| fs::metadata(scene.dumps().join(file)).ok());
+        most = most.max(sizes.map(|file| file.len()).sum::<u64>());
+        std::thread::yield_now();
+    }
+    let finished = agent.finish(SOON);
+    assert!(finished.status.success(), "{:?}", finished.lines);
+    let (_, shipped, _) = scene.only();
+    assert!(shipped == dump);
+    assert!(dump.len() > 250 << 20, "{} bytes", dump.len());
+    assert!(peak > 0 && peak <= 64 << 10, "{peak} kB");
+    assert!(most <= 64 << 10, "{most} bytes of ledger");
 }

@@ -98,6 +98,82 @@ fn a_store_that_comes_back_gets_the_dump() {
 }
 
 #[test]
+fn a_store_that_goes_away_in_the_middle_of_an_upload_gets_it_whole_when_it_is_back() {
+    let mut scene = Scene::with_s3(false);
+    fs::write(scene.dumps().join("java_pid1.hprof"), any_dump().as_slice()).unwrap();
+    let agent = Process::spawn(scene.agent().args(["--compression", "none"]));
+    until("an upload is noted", SOON, || {
+        scene
+            .entries()
+            .iter()
+            .any(|entry| entry.contains("\"upload\":\""))
+            .then_some(())
+    });
+    scene.s3.as_mut().unwrap().stop();
+    scene.s3.as_mut().unwrap().start_again();
+    until("the record is there", SOON, || {
+        (!scene.records().is_empty()).then_some(())
+    });
+    Scene::end(agent);
+    let (_, shipped, _) = scene.only();
+    assert!(shipped == *any_dump());
+}
+
+/// A file system of so many bytes on this folder, until it is dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &std::path::Path, bytes: usize) -> Option<Self> {
+        let options = format!("size={bytes},mode=0777");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder)
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status().unwrap();
+        assert!(unmounted.success() || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_dump_that_has_filled_the_disk_is_shipped_although_nothing_can_be_noted() {
+    let scene = Scene::with_folder();
+    let dump = any_dump();
+    let Some(_disk) = SmallDisk::mount(&scene.dumps(), dump.len() + (1 << 20)) else {
+        eprintln!("NOT RUN: this user may not mount a small disk");
+        return;
+    };
+    fs::write(scene.dumps().join("java_pid1.hprof"), dump.as_slice()).unwrap();
+    let filler = scene.dumps().join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    let lines = scene.ship();
+    assert!(lines.iter().any(|line| line.contains("cannot note")), "{lines:?}");
+    fs::remove_file(filler).unwrap();
+    let (_, shipped, _) = scene.only();
+    assert!(shipped == *dump);
+}
+
+#[test]
+fn a_store_whose_disk_is_full_is_said_to_be_full_and_the_dump_is_kept() {
+    let scene = with_dump(Scene::with_folder());
+    fs::create_dir(scene.store()).unwrap();
+    let Some(_disk) = SmallDisk::mount(&scene.store(), 1 << 20) else {
+        eprintln!("NOT RUN: this user may not mount a small disk");
+        return;
+    };
+    fails_with(&scene, &mut scene.agent(), "the disk is full");
+    assert!(files_below(&scene.store(), &scene.store()).is_empty());
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_named_and_the_dump_is_kept() {
     let scene = with_dump(Scene::with_folder());
     fs::write(scene.store(), b"a file in the way").unwrap();

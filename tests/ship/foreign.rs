@@ -50,3 +50,26 @@ fn a_directory_of_the_users_own_gives_the_dumps_that_the_jvm_named() {
     assert_eq!(scene.records().len(), 1);
     assert_eq!(fs::read_dir(scene.path("heap")).unwrap().count(), 2);
 }
+
+#[test]
+fn a_container_with_a_path_of_its_own_still_ships_what_the_toolbox_dumps() {
+    let scene = Scene::with_folder();
+    fs::create_dir(scene.path("heap")).unwrap();
+    fs::write(scene.path("heap/java_pid1.hprof"), any_dump().as_slice()).unwrap();
+    fs::create_dir(scene.dumps().join("app")).unwrap();
+    fs::write(
+        scene.dumps().join("app/pre-stop-all-1.hprof"),
+        any_dump().as_slice(),
+    )
+    .unwrap();
+    let finished = Process::spawn(&mut agent(&scene, "heap")).finish(SOON);
+    assert!(finished.status.success(), "{:?}", finished.lines);
+    let mut reasons: Vec<String> = scene
+        .records()
+        .iter()
+        .map(|(_, record)| record["reason"].to_string())
+        .collect();
+    reasons.sort();
+    assert_eq!(reasons, ["\"oom\"", "\"pre-stop-all\""]);
+    assert_eq!(fs::read_dir(scene.dumps().join("app")).unwrap().count(), 0);
+}

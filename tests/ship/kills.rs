@@ -4,7 +4,6 @@ use super::scene::{SOON, Scene, any_dump};
 use crate::support::{
     java::{Jdk, jdk, jdks},
     process::Process,
-    wait::until,
 };
 
 /// Asks without a pause: the moments to be met are short.
@@ -20,7 +19,7 @@ fn at_once(what: &str, mut condition: impl FnMut() -> bool) {
 fn a_jvm_killed_while_it_writes_leaves_a_dump_that_arrives_marked_as_cut() {
     for jdk in jdks() {
         let scene = Scene::with_folder();
-        let mut jvm = scene.jvm(jdk, 600);
+        let mut jvm = scene.jvm(jdk, 250);
         // The name of the main file; on 22 and later most of the dump is in its segment.
         let file = scene.dumps().join(format!("java_pid{}.hprof", jvm.id()));
         let written = || fs::metadata(&file).map_or(0, |file| file.len());
@@ -48,7 +47,6 @@ fn a_jvm_killed_while_it_writes_leaves_a_dump_that_arrives_marked_as_cut() {
 #[test]
 fn a_killed_agent_finishes_after_its_restart_from_whatever_point() {
     type Moment = (&'static str, fn(&Scene) -> bool);
-    let entry = |scene: &Scene, text: &str| scene.entries().iter().any(|entry| entry.contains(text));
     let moments: [Moment; 6] = [
         ("claimed", |scene| !scene.claimed().is_empty()),
         ("noted", |scene| !scene.entries().is_empty()),
@@ -78,14 +76,13 @@ fn a_killed_agent_finishes_after_its_restart_from_whatever_point() {
             let mut agent = Process::spawn(scene.agent().args(["--compression", "none"]));
             at_once(moment, || condition(&scene));
             agent.kill();
-            let begun = entry(&scene, "\"upload\":\"");
             let there = !scene.claimed().is_empty() || !scene.objects().is_empty();
             assert!(there, "{moment}: the dump is somewhere");
             let finished =
                 Process::spawn(scene.agent().args(["--once", "--compression", "none"])).finish(SOON);
             assert!(finished.status.success(), "{moment}: {:?}", finished.lines);
             let (_, shipped, record) = scene.only();
-            assert!(shipped == *any_dump(), "{moment}, upload begun: {begun}");
+            assert!(shipped == *any_dump(), "{moment}");
             assert_eq!(record["completeness"], "complete");
         }
     }
@@ -102,7 +99,7 @@ fn an_agent_killed_while_the_jvm_is_writing_ships_the_whole_dump_after_its_resta
 fn kill_the_agent_while_it_writes(jdk: &Jdk) {
     let scene = Scene::with_s3(false);
     let mut agent = scene.start();
-    let jvm = scene.jvm(jdk, 400);
+    let jvm = scene.jvm(jdk, 250);
     let dump = scene.claimed_dump();
     agent.kill();
     let early = fs::metadata(&dump).unwrap().len();
@@ -180,7 +177,19 @@ fn a_claim_that_was_not_noted_is_adopted_by_its_name() {
 
 #[test]
 fn an_upload_that_was_left_open_is_given_up() {
-    let mut scene = Scene::with_s3(false);
+    // The kill can come too late on a busy machine; five times in a row it does not.
+    let scene = (0..5)
+        .map(|_| killed_while_uploading())
+        .find(|scene| open_uploads(scene) == 1);
+    let scene = scene.expect("an upload was left open");
+    scene.ship();
+    assert_eq!(open_uploads(&scene), 0);
+    let (_, shipped, _) = scene.only();
+    assert!(shipped == *any_dump());
+}
+
+fn killed_while_uploading() -> Scene {
+    let scene = Scene::with_s3(false);
     fs::write(scene.dumps().join("java_pid1.hprof"), any_dump().as_slice()).unwrap();
     let mut agent = Process::spawn(scene.agent().args(["--compression", "none"]));
     at_once("an upload is noted", || {
@@ -190,14 +199,9 @@ fn an_upload_that_was_left_open_is_given_up() {
             .any(|entry| entry.contains("\"upload\":\""))
     });
     agent.kill();
-    // Whether or not the kill came in time to leave one open, none may be left in the end.
-    if let Some(s3) = &mut scene.s3 {
-        s3.stop();
-        s3.start_again();
-    }
-    scene.ship();
-    until("nothing is open", SOON, || {
-        (scene.s3.as_ref().unwrap().open_uploads() == 0).then_some(())
-    });
-    scene.nothing_is_left();
+    scene
+}
+
+fn open_uploads(scene: &Scene) -> usize {
+    scene.s3.as_ref().unwrap().open_uploads()
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::{Attempt, Context, Error, Evidence, Examined, Outcome, read_error};
 use crate::ship::codec::Codec;
 use crate::ship::gzip::is_gzip;
-use crate::ship::key::object_name;
 use crate::ship::ledger::{Mark, Stage};
 use crate::ship::parts::part_size;
 use crate::ship::pipeline::{Form, Plan, Summary};
@@ -108,7 +107,7 @@ impl Attempt {
             } if *before == codec => object.clone(),
             Stage::Stored { record, .. } if record.codec == codec => record.key.clone(),
             Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } | Stage::Kept { .. } => {
-                object_name(&self.entry.key, truncated, codec)
+                codec.object_name(&self.entry.key, truncated)
             }
         }
     }

@@ -103,24 +103,27 @@ impl Mark {
 }
 
 impl Disk {
-    /// Makes the folders below `dumps` and locks those of our containers, and `watched` ones of ours.
+    /// Makes the folders below `dumps` for the named containers, and locks them and the directories that are watched.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn open(dumps: &Path, containers: &[&str], watched: &[&Path]) -> Result<Self, Error> {
+    pub fn open(dumps: &Path, containers: &[(&str, &Path)]) -> Result<Self, Error> {
         let uid = rustix::process::geteuid().as_raw();
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::Folder { path, uid, source }
         };
         let state = dumps.join(".heapship");
-        let mut locked: Vec<PathBuf> = watched.iter().map(|path| (*path).to_owned()).collect();
+        let mut locked: Vec<PathBuf> = containers
+            .iter()
+            .map(|(_, watched)| (*watched).to_owned())
+            .collect();
         for shared in ["", "claimed", "rejected", "uploads"] {
             let path = state.join(shared);
             folder(&path, SHARED).map_err(failed(&path))?;
         }
         for kind in ["claimed", "rejected"] {
-            for container in containers {
+            for (container, _) in containers {
                 let path = state.join(kind).join(container);
                 folder(&path, PRIVATE).map_err(failed(&path))?;
                 if kind == "claimed" {
@@ -138,7 +141,7 @@ impl Disk {
                 Err(error) => tracing::warn!(%error, path = %path.display(), "cannot lock the directory"),
             }
         }
-        let first = containers.first().copied().unwrap_or("none");
+        let first = containers.first().map_or("none", |(container, _)| container);
         let history = state.join("uploads").join(format!("{first}.json"));
         Ok(Self {
             state,
@@ -266,10 +269,13 @@ fn folder(path: &Path, mode: u32) -> io::Result<()> {
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!(".{name}"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, folder.join(name))?;
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, folder.join(name)));
+    if written.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    written?;
     // The rename itself must outlive a node that loses power: the upload's name is in there.
     File::open(folder)?.sync_all()
 }

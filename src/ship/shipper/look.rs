@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Shipper;
+use crate::key::Values;
 use crate::ship::dump_name::{Reason, segment_of};
-use crate::ship::key::Values;
 use crate::ship::ledger::{Entry, Found, Mark, Stage, claimed_name, parse_claimed_name};
 use crate::ship::places::{Listing, Place};
 use crate::ship::quiet::{Look, Quiet};
@@ -18,7 +18,7 @@ use crate::ship::tracked::Tracked;
 impl Shipper {
     /// Reads what an agent before this one has left.
     pub(super) fn recover(&mut self) {
-        for place in self.places.clone() {
+        for place in self.places.clone().iter().filter(|place| !place.is_foreign()) {
             let container = &place.source.name;
             let found = match self.context.disk.found(container) {
                 Ok(found) => found,
@@ -28,7 +28,7 @@ impl Shipper {
                 }
             };
             for Found { name, file, entry } in found {
-                let Some(entry) = entry.or_else(|| self.adopted(&place, &name)) else {
+                let Some(entry) = entry.or_else(|| self.adopted(place, &name)) else {
                     tracing::warn!(container, name, "not one of ours; left alone");
                     continue;
                 };
@@ -65,7 +65,10 @@ impl Shipper {
         let mut segments: BTreeMap<String, Vec<(String, Mark)>> = BTreeMap::new();
         for place in self.places.clone() {
             let listing = match place.list() {
-                Ok(listing) => listing,
+                Ok(listing) => {
+                    self.unclaimed.remove(place.directory());
+                    listing
+                }
                 Err(error) => {
                     self.complain(place.directory(), "cannot look into", &error);
                     Listing::default()
@@ -82,7 +85,7 @@ impl Shipper {
             }
             let marked = marks(&place, &listing);
             self.look_at_segments(&place, &listing, &marked, now);
-            segments.insert(place.source.name, marked);
+            segments.entry(place.source.name).or_default().extend(marked);
         }
         let looks: Vec<Look> = self
             .tracked
@@ -113,6 +116,9 @@ impl Shipper {
                 None => {}
             }
         }
+        if !place.is_foreign() {
+            self.remove_older_segments(place, name, &metadata);
+        }
         let time = file_time(&metadata);
         let reason = place.reason(name);
         let (text, key) = self.free_key(place, time, reason);
@@ -142,6 +148,32 @@ impl Shipper {
         );
         self.track(claimed, entry, path, now);
         Ok(())
+    }
+
+    /// A JVM makes the main file first, so a segment that is older is another's, which is dead: it had the same PID. It
+    /// must go before the living one comes to its segments, or that dump fails with `File exists`.
+    fn remove_older_segments(&mut self, place: &Place, main: &str, metadata: &Metadata) {
+        let Ok(born) = metadata.created() else { return };
+        for segment in place.list().unwrap_or_default().segments {
+            let file = place.directory().join(&segment);
+            let older = fs::symlink_metadata(&file)
+                .and_then(|metadata| metadata.created())
+                .is_ok_and(|segment| segment < born);
+            if segment_of(&segment) == Some(main) && older {
+                self.remove_segment(place, &file);
+            }
+        }
+    }
+
+    fn remove_segment(&mut self, place: &Place, file: &Path) {
+        match fs::remove_file(file) {
+            Ok(()) => tracing::info!(
+                container = place.source.name,
+                segment = %file.display(),
+                "removed a segment that a killed JVM left"
+            ),
+            Err(error) => self.complain(file, "cannot remove", &error),
+        }
     }
 
     fn track(&mut self, name: String, entry: Entry, file: PathBuf, now: Instant) {
@@ -244,15 +276,7 @@ impl Shipper {
                         && !dump.needs_no_upload(None)
                 });
             if settled && !wanted {
-                match fs::remove_file(&file) {
-                    Ok(()) => tracing::info!(
-                        container = place.source.name,
-                        segment = name,
-                        bytes = mark.size,
-                        "removed a segment that a killed JVM left"
-                    ),
-                    Err(error) => self.complain(&file, "cannot remove", &error),
-                }
+                self.remove_segment(place, &file);
             }
         }
     }
