@@ -16,7 +16,7 @@ pub(super) struct Plan<'a> {
     /// The pod as it was sent.
     pub(super) pod: &'a Value,
     /// The pod as it will be.
-    pub(super) draft: Draft<'a>,
+    pub(super) draft: Draft,
     pub(super) settings: &'a Settings,
     pub(super) policy: Option<&'a Policy>,
     pub(super) context: &'a Context<'a>,
