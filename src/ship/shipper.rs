@@ -182,6 +182,7 @@ impl Shipper {
             file,
             evidence,
             look,
+            sent: _,
         } = attempt;
         let mine = |dump: &Tracked| dump.name == name && dump.entry.container == entry.container;
         let Some(at) = self.tracked.iter().position(mine) else {
