@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FEATURES = --features "$$(scripts/features.sh)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e bless clean
+.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -25,6 +25,7 @@ pub mod expansion;
 mod identity;
 pub mod java_options;
 mod plan;
+mod pod;
 mod pre_stop;
 pub mod reasons;
 pub mod replaced;

@@ -278,7 +278,7 @@ fn report(answer: &Answer, took: Duration) {
         subject,
         ..
     } = answer;
-    let duration_us = took.as_micros();
+    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     if verdict.is_of_interest() {
         let span = tracing::info_span!(
             "review",

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::inject::containers::Target;
 use crate::inject::identity::{self, Identity};
-use crate::inject::plan::{Plan, from_field, is_ours, spec};
+use crate::inject::plan::Plan;
+use crate::inject::pod::{from_field, is_ours, spec};
 use crate::inject::reasons::Skip;
 use crate::inject::{resources, volumes, workload};
 use crate::names::{self, variable};

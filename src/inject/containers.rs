@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::inject::plan::is_ours;
+use crate::inject::pod::is_ours;
 use crate::inject::reasons::Skip;
 use crate::names;
 use crate::settings::ContainerChoice;

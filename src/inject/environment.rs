@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::inject::containers::{Foreign, Target};
 use crate::inject::expansion::{expand, refers_to};
 use crate::inject::java_options::{self, Addition, Found, HeapDumpPath, Wanted};
-use crate::inject::plan::{Plan, container_place};
+use crate::inject::plan::Plan;
+use crate::inject::pod::container_place;
 use crate::inject::reasons::Skip;
 use crate::inject::replaced::AddedOptions;
 use crate::inject::volumes::{self, Writable};
@@ -26,16 +27,17 @@ const STRONGEST: &str = "_JAVA_OPTIONS";
 /// # Errors
 /// [`Skip::UnmatchedQuote`], [`Skip::OptionsTooLong`].
 pub(super) fn options(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<Option<Foreign>, Skip> {
-    let Some(place) = container_place(plan.draft.document(), &target.name) else {
+    // The container is as it was sent: the rules before this one do not touch it, and those after it look at the draft.
+    let Some(place) = container_place(plan.pod, &target.name) else {
         return Ok(None);
     };
-    let container = place.of(plan.draft.document()).cloned().unwrap_or_default();
+    let container = place.of(plan.pod).unwrap_or(&Value::Null);
     let wanted = Wanted {
         on_oom: plan.settings.on_oom,
         attach,
     };
     let variable = plan.settings.java_options_variable.clone();
-    let environment = Environment::of(&container);
+    let environment = Environment::of(container);
 
     let strongest = environment.literal(STRONGEST);
     let ours_already = strongest.as_deref().is_some_and(is_ours_alone);
@@ -44,13 +46,13 @@ pub(super) fn options(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Res
             Some(text) => java_options::tokens_of(&text, &target.name, &variable)?,
             None => Vec::new(),
         },
-        command_line: environment.command_line(&container),
+        command_line: environment.command_line(container),
         strongest: match strongest.filter(|_| !ours_already) {
             Some(text) => java_options::tokens_of(&text, &target.name, STRONGEST)?,
             None => Vec::new(),
         },
     };
-    let (foreign, keep_path) = users_path(plan, target, &container, &found);
+    let (foreign, keep_path) = users_path(plan, target, container, &found);
     if wanted.on_oom != OnOom::Off && found.dumps_refused() {
         let said = format!(
             "container {}: -XX:-HeapDumpOnOutOfMemoryError is set and stays: no dump at an OutOfMemoryError",
@@ -64,7 +66,7 @@ pub(super) fn options(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Res
     let whole = java_options::joined(&addition, environment.raw_literal(&variable).unwrap_or_default());
     let too_long = is_literal && !java_options::fits_jdk_8(&environment.expand_for(&variable, &whole));
     let mut strongest = addition.strongest.clone();
-    if environment.is_referred_to(&container, &variable) || too_long {
+    if environment.is_referred_to(container, &variable) || too_long {
         strongest = java_options::all_in_strongest(wanted, &found, keep_path);
         let said = format!(
             "container {}: {variable} stays as it is, {}; ours are in _JAVA_OPTIONS, which wins over the command line",
@@ -154,7 +156,7 @@ fn write(
     container: &str,
     variable: &str,
     addition: &Addition,
-    environment: &Environment,
+    environment: &Environment<'_>,
 ) {
     let list = place.key("env");
     let label = format!("{container}.env");
@@ -239,14 +241,14 @@ fn write(
 }
 
 /// The variables of one container, as the kubelet takes them.
-struct Environment {
-    entries: Vec<Value>,
-    sources: Vec<Value>,
+struct Environment<'p> {
+    entries: &'p [Value],
+    sources: &'p [Value],
 }
 
-impl Environment {
-    fn of(container: &Value) -> Self {
-        let list = |key: &str| container[key].as_array().cloned().unwrap_or_default();
+impl<'p> Environment<'p> {
+    fn of(container: &'p Value) -> Self {
+        let list = |key: &str| container[key].as_array().map_or(&[][..], Vec::as_slice);
         Self {
             entries: list("env"),
             sources: list("envFrom"),

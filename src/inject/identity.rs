@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::inject::plan::{Plan, container_place};
+use crate::inject::plan::Plan;
+use crate::inject::pod::container_place;
 
 /// What one agent runs as. Containers with equal identities share an agent.
 #[derive(Clone, Debug, PartialEq)]

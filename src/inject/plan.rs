@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::inject::containers::Target;
+use crate::inject::pod::{carries_injection, container_place, from_field, spec};
 use crate::inject::reasons::{Note, Skip};
 use crate::inject::replaced::Replaced;
 use crate::inject::{Context, resources};
-use crate::names;
 use crate::patch::{Draft, Place};
 use crate::settings::Settings;
 use crate::settings::policy::Policy;
@@ -16,7 +16,7 @@ pub(super) struct Plan<'a> {
     /// The pod as it was sent.
     pub(super) pod: &'a Value,
     /// The pod as it will be.
-    pub(super) draft: Draft<'a>,
+    pub(super) draft: Draft,
     pub(super) settings: &'a Settings,
     pub(super) policy: Option<&'a Policy>,
     pub(super) context: &'a Context<'a>,
@@ -67,7 +67,7 @@ impl Plan<'_> {
             .find(|volume| volume["name"] == name);
         match found {
             None => self.append(&list, "volumes", wanted),
-            Some(found) if *found == wanted || same_source(found, &wanted) => {}
+            Some(found) if same_source(found, &wanted) && carries_injection(self.pod) => {}
             Some(_) => {
                 return Err(Skip::NameTaken {
                     kind: "a volume",
@@ -124,41 +124,6 @@ impl Plan<'_> {
             self.append(&list, &format!("{container}.env"), from_field(name, field));
         }
     }
-}
-
-/// `spec`
-pub(super) fn spec() -> Place {
-    Place::root().key("spec")
-}
-
-/// Where a container stands, regular or init.
-pub(super) fn container_place(pod: &Value, name: &str) -> Option<Place> {
-    ["containers", "initContainers"].into_iter().find_map(|list| {
-        let list = spec().key(list);
-        let index = list
-            .array(pod)
-            .iter()
-            .position(|container| container["name"] == name)?;
-        Some(list.at(index))
-    })
-}
-
-/// Whether a container is one of ours: by its name *and* by what it runs, never by a marker that a copy carries along.
-pub(super) fn is_ours(container: &Value) -> bool {
-    let named = container["name"].as_str().is_some_and(|name| {
-        name == names::TOOLS_CONTAINER
-            || name == names::AGENT_CONTAINER
-            || name
-                .strip_prefix(names::AGENT_CONTAINER)
-                .is_some_and(|rest| rest.starts_with('-'))
-    });
-    let runs = container["command"][0].as_str();
-    named && runs.is_some_and(|program| [names::AGENT_IN_IMAGE, names::AGENT_IN_TOOLS].contains(&program))
-}
-
-/// `{name: …, valueFrom: {fieldRef: …}}`
-pub(super) fn from_field(name: &str, field: &str) -> Value {
-    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}})
 }
 
 fn with_name(name: &str, source: &Value) -> Value {

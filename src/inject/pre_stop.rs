@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::inject::plan::{Plan, container_place, spec};
+use crate::inject::plan::Plan;
+use crate::inject::pod::{container_place, spec};
 use crate::inject::volumes::memory_limit;
 use crate::names::{self, variable};
 use crate::quantity::{Bytes, format_duration};
@@ -40,10 +41,11 @@ pub(super) fn containers(plan: &mut Plan<'_>) -> Vec<String> {
     }
     let mut wrapped = Vec::new();
     for target in plan.targets.clone() {
-        let Some(place) = container_place(plan.draft.document(), &target.name) else {
+        // As it was sent: a hook that is ours already is told by its program.
+        let Some(container) = container_place(plan.pod, &target.name).and_then(|place| place.of(plan.pod))
+        else {
             continue;
         };
-        let container = place.of(plan.draft.document()).cloned().unwrap_or_default();
         if target.init && container["restartPolicy"] != "Always" {
             let said = format!(
                 "container {}: an init container has no preStop hook; no dump on termination",
@@ -52,7 +54,7 @@ pub(super) fn containers(plan: &mut Plan<'_>) -> Vec<String> {
             plan.warn("pre-stop-init-container", said);
             continue;
         }
-        match own_hook(&container) {
+        match own_hook(container) {
             Ok(_) => wrapped.push(target.name),
             Err(why) => {
                 let said = format!(
@@ -141,11 +143,12 @@ fn http_get(container: &Value, get: &Value) -> Result<Value, &'static str> {
 }
 
 fn wrap(plan: &mut Plan<'_>, container: &str, grace: Grace) {
-    let Some(place) = container_place(plan.draft.document(), container) else {
+    let Some(place) = container_place(plan.pod, container) else {
         return;
     };
-    let found = place.of(plan.draft.document()).cloned().unwrap_or_default();
-    let Ok(own) = own_hook(&found) else { return };
+    let Some(Ok(own)) = place.of(plan.pod).map(own_hook) else {
+        return;
+    };
     let Settings {
         pre_stop,
         pre_stop_order,

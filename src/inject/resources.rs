@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::inject::plan::{Plan, is_ours};
+use crate::inject::plan::Plan;
+use crate::inject::pod::is_ours;
 use crate::quantity::Bytes;
 
 /// Kubernetes' classes, as `pkg/apis/core/v1/helper/qos` computes them: only cpu and memory count, only values above

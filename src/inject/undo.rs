@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::inject::plan::{from_field, is_ours};
+use crate::inject::pod::{carries_injection, from_field, is_ours};
 use crate::inject::replaced::{AddedOptions, Replaced, ReplacedInContainer};
 use crate::names::{self, variable};
 
@@ -71,24 +71,6 @@ pub fn uninject(pod: &Value) -> Value {
         }
     }
     pod
-}
-
-/// Whether anything of ours runs or is mounted in the pod: names of volumes alone prove nothing.
-fn carries_injection(pod: &Value) -> bool {
-    let containers = ["initContainers", "containers"]
-        .into_iter()
-        .filter_map(|list| pod["spec"][list].as_array())
-        .flatten();
-    let mounts_dumps = |container: &Value| {
-        let mounts = container["volumeMounts"].as_array();
-        mounts
-            .into_iter()
-            .flatten()
-            .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
-    };
-    containers
-        .into_iter()
-        .any(|container| is_ours(container) || mounts_dumps(container))
 }
 
 fn clean(container: &mut Value, replaced: &Replaced) {

@@ -152,7 +152,7 @@ fn warn_of_a_small_limit(plan: &mut Plan<'_>) {
 
 /// A container's memory limit.
 pub(super) fn memory_limit(pod: &Value, container: &str) -> Option<Bytes> {
-    let place = super::plan::container_place(pod, container)?;
+    let place = super::pod::container_place(pod, container)?;
     Bytes::parse(place.of(pod)?["resources"]["limits"]["memory"].as_str()?).ok()
 }
 

@@ -1,0 +1,59 @@
+//! A pod's own text: where its containers stand, and which of them are ours.
+
+use serde_json::{Value, json};
+
+use crate::names;
+use crate::patch::Place;
+
+/// `spec`
+pub(super) fn spec() -> Place {
+    Place::root().key("spec")
+}
+
+/// Where a container stands, regular or init.
+pub(super) fn container_place(pod: &Value, name: &str) -> Option<Place> {
+    ["containers", "initContainers"].into_iter().find_map(|list| {
+        let list = spec().key(list);
+        let index = list
+            .array(pod)
+            .iter()
+            .position(|container| container["name"] == name)?;
+        Some(list.at(index))
+    })
+}
+
+/// Whether a container is one of ours: by its name *and* by what it runs, never by a marker that a copy carries along.
+pub(super) fn is_ours(container: &Value) -> bool {
+    let named = container["name"].as_str().is_some_and(|name| {
+        name == names::TOOLS_CONTAINER
+            || name == names::AGENT_CONTAINER
+            || name
+                .strip_prefix(names::AGENT_CONTAINER)
+                .is_some_and(|rest| rest.starts_with('-'))
+    });
+    let runs = container["command"][0].as_str();
+    named && runs.is_some_and(|program| [names::AGENT_IN_IMAGE, names::AGENT_IN_TOOLS].contains(&program))
+}
+
+/// `{name: …, valueFrom: {fieldRef: …}}`
+pub(super) fn from_field(name: &str, field: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}})
+}
+
+/// Whether anything of ours runs or is mounted in the pod: names of volumes alone prove nothing.
+pub(super) fn carries_injection(pod: &Value) -> bool {
+    let containers = ["initContainers", "containers"]
+        .into_iter()
+        .filter_map(|list| pod["spec"][list].as_array())
+        .flatten();
+    let mounts_dumps = |container: &Value| {
+        let mounts = container["volumeMounts"].as_array();
+        mounts
+            .into_iter()
+            .flatten()
+            .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
+    };
+    containers
+        .into_iter()
+        .any(|container| is_ours(container) || mounts_dumps(container))
+}
