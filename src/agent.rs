@@ -44,7 +44,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Jmap(arguments) => jmap::run(&arguments).into(),
         Command::Jps(arguments) => jps::run(&arguments).into(),
         Command::PreStop(arguments) => pre_stop::run(*arguments),
-        Command::Ship(arguments) => ship::run(*arguments)
+        Command::Ship(arguments) => ship::run(&arguments)
             .unwrap_or_else(|error| failed(&error))
             .into(),
     }

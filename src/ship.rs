@@ -35,6 +35,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use arguments::{Arguments, Source};
 
@@ -47,6 +48,9 @@ use places::Place;
 use record::Identity;
 use shipper::Shipper;
 use store::Connection;
+
+/// How long a pod's agent waits before it tries to start again.
+const SET_UP_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why the shipper cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +82,51 @@ pub enum Error {
 /// Ships dumps until a signal comes, or with `--once` those that are there.
 ///
 /// # Errors
-/// See [`Error`]; what happens to single dumps is logged instead.
-pub fn run(arguments: Arguments) -> Result<Exit, Error> {
+/// See [`Error`]; what happens to single dumps is logged instead. In a pod even these are: a sidecar that ends at once
+/// keeps the application from starting, so it says what is wrong and tries again.
+pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
+    logging::init(arguments.log_format, &arguments.log);
+    // Fails where a provider is there already, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    if arguments.borrowed_image
+        && std::env::var_os("JAVA_TOOL_OPTIONS").is_some_and(|options| !options.is_empty())
+    {
+        tracing::warn!(
+            "the application's image sets JAVA_TOOL_OPTIONS itself; the pod's value with heapship's options replaces it, \
+             so repeat the image's options in the pod's manifest"
+        );
+    }
+    let in_a_pod = arguments.containers.is_some() && !arguments.once;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = runtime.block_on(async {
+        let mut said = String::new();
+        loop {
+            match set_up(arguments.clone()) {
+                Ok(shipper) => return Ok(shipper.run().await?),
+                Err(error) if in_a_pod => {
+                    let text = error.to_string();
+                    if text != said {
+                        tracing::error!(
+                            "{text}: {}; no dump can be shipped until then",
+                            shipper::chain(&error)
+                        );
+                    }
+                    said = text;
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SET_UP_AGAIN) => {}
+                signal = crate::shutdown::requested() => return signal.map(|_| false).map_err(Error::System),
+            }
+        }
+    })?;
+    Ok(if all { Exit::Done } else { Exit::Failed })
+}
+
+fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
     // A new argument fails to compile here until someone decides what it does.
     let Arguments {
         dumps,
@@ -109,19 +156,10 @@ pub fn run(arguments: Arguments) -> Result<Exit, Error> {
         settle,
         part_size,
         threads,
-        borrowed_image,
-        log_format,
-        log,
+        borrowed_image: _,
+        log_format: _,
+        log: _,
     } = arguments;
-    logging::init(log_format, &log);
-    // Fails where a provider is there already, which is as good.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    if borrowed_image && std::env::var_os("JAVA_TOOL_OPTIONS").is_some_and(|options| !options.is_empty()) {
-        tracing::warn!(
-            "the application's image sets JAVA_TOOL_OPTIONS itself; the pod's value with heapship's options replaces it, \
-             so repeat the image's options in the pod's manifest"
-        );
-    }
     let only = containers.is_none();
     let sources = containers.map_or_else(
         || {
@@ -142,7 +180,6 @@ pub fn run(arguments: Arguments) -> Result<Exit, Error> {
         .flat_map(|source| Place::of(&dumps, source, only))
         .collect();
     prepare(&dumps, &places)?;
-
     let own: Vec<(&str, &Path)> = places
         .iter()
         .filter(|place| !place.is_foreign())
@@ -172,12 +209,14 @@ pub fn run(arguments: Arguments) -> Result<Exit, Error> {
         part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
     };
     tracing::info!(destination = %context.destination, dumps = %dumps.display(), "watching for heap dumps");
-    let shipper = Shipper::new(Arc::new(context), places, key_template, settle, max_dumps, once);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let all = runtime.block_on(shipper.run())?;
-    Ok(if all { Exit::Done } else { Exit::Failed })
+    Ok(Shipper::new(
+        Arc::new(context),
+        places,
+        key_template,
+        settle,
+        max_dumps,
+        once,
+    ))
 }
 
 /// The containers' directories, as the kubelet would make them: it finds them there when the containers start, after us.

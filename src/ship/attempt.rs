@@ -136,6 +136,8 @@ pub struct Attempt {
     pub evidence: Evidence,
     /// How it looked then.
     pub look: Look,
+    /// What was sent, once it was: a foreign file may be another one by now.
+    pub sent: Option<Mark>,
 }
 
 impl Attempt {
@@ -209,7 +211,11 @@ impl Attempt {
     /// Deletes what is ours; remembers what is not.
     fn remove(&mut self, context: &Context) -> Result<(), Error> {
         if self.entry.foreign.is_some() {
-            if let Some(mark) = self.mark()? {
+            let mark = match self.sent {
+                None => self.mark()?,
+                sent => sent,
+            };
+            if let Some(mark) = mark {
                 self.entry.stage = Stage::Kept { mark };
                 self.save(context);
                 return Ok(());

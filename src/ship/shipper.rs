@@ -182,6 +182,7 @@ impl Shipper {
             file,
             evidence,
             look,
+            sent: _,
         } = attempt;
         let mine = |dump: &Tracked| dump.name == name && dump.entry.container == entry.container;
         let Some(at) = self.tracked.iter().position(mine) else {
@@ -255,7 +256,12 @@ impl Shipper {
             .all(|dump| dump.given_up || dump.rests() || held(dump))
     }
 
+    /// Says what is left behind.
     fn all_shipped(&self) -> bool {
+        for dump in self.tracked.iter().filter(|dump| dump.given_up) {
+            let (container, dump, file) = (&dump.entry.container, &dump.entry.file, dump.file.display());
+            tracing::warn!(container, dump, "not shipped: the dump is kept in {file}");
+        }
         self.unclaimed.is_empty() && self.tracked.iter().all(|dump| !dump.given_up)
     }
 
@@ -370,7 +376,8 @@ fn say(file: &Path, container: &str, outcome: &Outcome) {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// What stands behind an error, its own text left out.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut texts = Vec::new();
     let mut source = error.source();
     while let Some(error) = source {

@@ -144,6 +144,7 @@ impl Tracked {
             file: self.file.clone(),
             evidence,
             look: self.quiet.last().clone(),
+            sent: None,
         }
     }
 }

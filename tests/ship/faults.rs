@@ -212,6 +212,26 @@ fn what_is_no_dump_is_put_aside_and_not_shipped() {
 }
 
 #[test]
+fn in_a_pod_an_agent_that_cannot_start_waits_so_that_the_application_does() {
+    let scene = Scene::with_folder();
+    let mut agent = scene.agent();
+    agent
+        .args(["--containers", r#"[{"name":"app"}]"#])
+        .arg("--dumps")
+        .arg(scene.path("later"));
+    let mut agent = Process::spawn(&mut agent);
+    agent.line("make the directory, or mount the volume of dumps there", SOON);
+    assert!(agent.is_running());
+    fs::create_dir(scene.path("later")).unwrap();
+    agent.line("watching for heap dumps", SOON);
+    fs::write(scene.path("later/app/java_pid1.hprof"), any_dump().as_slice()).unwrap();
+    until("the record is there", SOON, || {
+        (!scene.records().is_empty()).then_some(())
+    });
+    Scene::end(agent);
+}
+
+#[test]
 fn two_agents_do_not_share_a_directory() {
     let scene = Scene::with_folder();
     let agent = scene.start();

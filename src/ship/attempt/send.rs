@@ -84,6 +84,7 @@ impl Attempt {
             Err(upload::Error::Store(error)) => return Err(error.into()),
             Err(upload::Error::Pipeline(error)) => return Err(error.into()),
         };
+        self.sent = Some(mark);
         let Some(completeness) = Completeness::of(&summary) else {
             return Ok(Outcome::NotYet);
         };
