@@ -32,11 +32,11 @@ pub fn uninject(pod: &Value) -> Value {
                 .contains(&name)
             })
         };
-        // A pod that was left alone because it has a volume of that name itself keeps it.
+        // A pod that was left alone because it has a volume of that name itself keeps it, and its mounts.
         if injected {
             retain(spec, "volumes", |volume| !ours(volume), "volumes", &replaced);
         }
-        for list in ["initContainers", "containers"] {
+        for list in ["initContainers", "containers"].into_iter().filter(|_| injected) {
             for container in spec
                 .get_mut(list)
                 .and_then(Value::as_array_mut)
@@ -90,8 +90,14 @@ fn clean(container: &mut Value, replaced: &Replaced) {
         options,
     } = replaced.containers.get(&name).unwrap_or(&nothing);
 
-    let mounted =
-        |mount: &Value| mount["name"] == names::DUMPS_VOLUME || mount["name"] == names::TOOLS_VOLUME;
+    let own = [
+        (names::DUMPS_VOLUME, names::DUMPS_PATH),
+        (names::TOOLS_VOLUME, names::TOOLS_PATH),
+    ];
+    let mounted = |mount: &Value| {
+        own.iter()
+            .any(|(name, path)| mount["name"] == *name && mount["mountPath"] == *path)
+    };
     retain(
         container,
         "volumeMounts",
