@@ -17,6 +17,8 @@ const LONGEST: usize = 1 << 20;
 pub(super) struct Environment<'p> {
     pub(super) entries: &'p [Value],
     sources: &'p [Value],
+    /// Of each entry; empty where it has none.
+    names: Vec<&'p str>,
     /// Of each entry that is a literal, as the kubelet expands it.
     values: Vec<Option<Cow<'p, str>>>,
 }
@@ -26,9 +28,13 @@ impl<'p> Environment<'p> {
         let list = |key: &str| container[key].as_array().map_or(&[][..], Vec::as_slice);
         let (entries, sources) = (list("env"), list("envFrom"));
         let mut values: Vec<Option<Cow<'p, str>>> = Vec::with_capacity(entries.len());
+        let names: Vec<&str> = entries
+            .iter()
+            .map(|entry| entry["name"].as_str().unwrap_or_default())
+            .collect();
         let mut latest: HashMap<&str, usize> = HashMap::new();
         let mut budget = LONGEST;
-        for (index, entry) in entries.iter().enumerate() {
+        for ((index, entry), name) in entries.iter().enumerate().zip(&names) {
             let text = is_literal(entry).then(|| entry["value"].as_str().unwrap_or_default());
             let value = text.map(|text| {
                 if !text.contains('$') {
@@ -40,29 +46,30 @@ impl<'p> Environment<'p> {
                 Cow::Owned(expanded)
             });
             values.push(value);
-            if let Some(name) = entry["name"].as_str() {
-                latest.insert(name, index);
-            }
+            latest.insert(name, index);
         }
         Self {
             entries,
             sources,
+            names,
             values,
         }
     }
 
-    pub(super) fn positions(&self, name: &str) -> Vec<usize> {
-        let named = |(index, entry): (usize, &Value)| (entry["name"] == name).then_some(index);
-        self.entries.iter().enumerate().filter_map(named).collect()
+    pub(super) fn positions(&self, name: &str) -> impl Iterator<Item = usize> {
+        self.names
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, found)| (*found == name).then_some(index))
     }
 
     pub(super) fn first(&self, name: &str) -> Option<usize> {
-        self.positions(name).first().copied()
+        self.names.iter().position(|found| *found == name)
     }
 
     /// The entry that counts.
-    pub(super) fn last(&self, name: &str) -> Option<(usize, &Value)> {
-        let index = self.positions(name).last().copied()?;
+    pub(super) fn last(&self, name: &str) -> Option<(usize, &'p Value)> {
+        let index = self.names.iter().rposition(|found| *found == name)?;
         Some((index, self.entries.get(index)?))
     }
 
@@ -93,11 +100,7 @@ impl<'p> Environment<'p> {
 
     fn expand_before(&self, end: usize, text: &str) -> String {
         expand(text, LONGEST, &|name| {
-            let earlier = self
-                .entries
-                .iter()
-                .take(end)
-                .rposition(|entry| entry["name"] == name)?;
+            let earlier = self.names.iter().take(end).rposition(|found| *found == name)?;
             self.values.get(earlier)?.as_deref()
         })
     }
@@ -106,17 +109,13 @@ impl<'p> Environment<'p> {
     /// script puts on the command line (`JAVA_OPTS`, `CATALINA_OPTS`: known by what they hold). Arguments may be a shell's
     /// `-c` text, so each is split once more.
     pub(super) fn command_line(&self, container: &Value, variable: &str) -> Vec<String> {
-        let launcher = self
-            .entries
-            .iter()
-            .filter_map(|entry| entry["name"].as_str())
-            .filter(|name| {
-                let others = *name != variable
-                    && *name != "_JAVA_OPTIONS"
-                    && !name.starts_with(names::ORIGINAL_OPTIONS_PREFIX);
-                let speaks = |text: &str| text.contains("HeapDump") && text.contains("-XX:");
-                others && (*name == "JDK_JAVA_OPTIONS" || self.literal(name).is_some_and(speaks))
-            });
+        let launcher = self.names.iter().copied().filter(|name| {
+            let others = *name != variable
+                && *name != "_JAVA_OPTIONS"
+                && !name.starts_with(names::ORIGINAL_OPTIONS_PREFIX);
+            let speaks = |text: &str| text.contains("HeapDump") && text.contains("-XX:");
+            others && (*name == "JDK_JAVA_OPTIONS" || self.literal(name).is_some_and(speaks))
+        });
         let launcher: BTreeSet<&str> = launcher.collect();
         let launcher = launcher
             .into_iter()
