@@ -152,6 +152,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
                 store_region,
                 store_ca,
                 store_allow_http,
+                store_checksum,
             },
         settle,
         part_size,
@@ -194,6 +195,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
             region: store_region.filter(|text| !text.is_empty()),
             ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
             allow_http: store_allow_http,
+            checksum: store_checksum,
         },
         identity: Identity {
             cluster,
@@ -205,7 +207,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
         },
         images,
         codec: compression,
-        threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        threads: threads.unwrap_or_else(upload::default_threads),
         part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
     };
     tracing::info!(destination = %context.destination, dumps = %dumps.display(), "watching for heap dumps");

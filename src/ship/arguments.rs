@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::codec::Codec;
 use super::destination::Destination;
+use super::store::StoreChecksum;
 use crate::key::KeyTemplate;
 use crate::logging;
 use crate::names::variable;
@@ -51,7 +52,7 @@ pub struct Arguments {
     /// Size of an upload's parts; dumps beyond 70 GiB take larger ones.
     #[arg(long, value_name = "SIZE", default_value = "8Mi", value_parser = parse_part_size)]
     pub part_size: Bytes,
-    /// Compressing threads; as many as there are CPUs unless set.
+    /// Compressing threads; as many as there are CPUs unless set, but 4 at most: each costs 4 MiB of memory.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// The agent runs from the application's image: report an image's own options that were replaced.
@@ -103,6 +104,9 @@ pub struct StoreArguments {
     /// Let the endpoint be plain HTTP.
     #[arg(long, env = variable::STORE_ALLOW_HTTP)]
     pub store_allow_http: bool,
+    /// What the store verifies parts by; `none` for stores that know neither.
+    #[arg(long, value_name = "CHECKSUM", env = variable::STORE_CHECKSUM, default_value = "crc64nvme")]
+    pub store_checksum: StoreChecksum,
 }
 
 /// A container whose dumps are shipped.

@@ -147,7 +147,11 @@ impl Attempt {
     /// See [`Error`].
     pub async fn ship(&mut self, context: &Context) -> Result<Outcome, Error> {
         let mark = self.mark()?;
-        let store = Arc::new(Store::open(&context.destination, &context.connection)?);
+        let store = Arc::new(Store::open(
+            &context.destination,
+            &context.connection,
+            context.part_size,
+        )?);
         match ledger::next(mark, Some(&self.entry.stage)) {
             Step::Adopt | Step::Ship => {}
             Step::AbortThenShip(upload) => self.abort(context, &store, &upload).await?,
@@ -273,8 +277,9 @@ impl Attempt {
             return Ok(());
         };
         match store.abort(object, upload).await {
-            // Credentials that may not do this must not keep the dump from being shipped.
-            Err(error) if error.cause.needs_a_person() => {
+            // Whatever a store has against this must not keep the dump from being shipped. One that is not there is
+            // asked again, before anything else.
+            Err(error) if error.cause != Cause::Unreachable => {
                 tracing::warn!(%error, object, "an unfinished upload stays in the store until its lifecycle rule removes it");
             }
             result => result?,

@@ -9,7 +9,7 @@ mod folder;
 
 use bytes::Bytes;
 
-pub use cloud::Connection;
+pub use cloud::{Connection, StoreChecksum};
 pub use error::{Cause, Error};
 
 use super::destination::Destination;
@@ -37,13 +37,16 @@ pub struct PartTag(String);
 pub struct UploadId(pub String);
 
 impl Store {
-    /// Makes ready what does not need the network: clients, certificates, addresses.
+    /// Makes ready what does not need the network: clients, certificates, addresses. Requests may take as long as a part
+    /// of `part_size` bytes needs.
     ///
     /// # Errors
     /// When the settings contradict each other or a certificate cannot be read.
-    pub fn open(destination: &Destination, connection: &Connection) -> Result<Self, Error> {
+    pub fn open(destination: &Destination, connection: &Connection, part_size: usize) -> Result<Self, Error> {
         match destination {
-            Destination::S3 { bucket, prefix } => Cloud::open(bucket, prefix, connection).map(Self::Cloud),
+            Destination::S3 { bucket, prefix } => {
+                Cloud::open(bucket, prefix, connection, part_size).map(Self::Cloud)
+            }
             Destination::File { path } => Ok(Self::Folder(Folder::new(path.clone()))),
         }
     }
