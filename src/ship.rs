@@ -41,6 +41,7 @@ pub use arguments::{Arguments, Source};
 
 use crate::exit::Exit;
 use crate::logging;
+use crate::shutdown::Signals;
 use arguments::{Pod, Sources, StoreArguments};
 use attempt::Context;
 use ledger::Disk;
@@ -48,6 +49,7 @@ use places::Place;
 use record::Identity;
 use shipper::Shipper;
 use store::Connection;
+use time::Time;
 
 /// How long a pod's agent waits before it tries to start again.
 const SET_UP_AGAIN: Duration = Duration::from_secs(5);
@@ -100,11 +102,14 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let started = Time::now();
     let all = runtime.block_on(async {
+        // First of all: a pod can be asked to end before its agent has looked around.
+        let mut signals = Signals::install()?;
         let mut said = String::new();
         loop {
-            match set_up(arguments.clone()) {
-                Ok(shipper) => return Ok(shipper.run().await?),
+            match set_up(arguments.clone(), started) {
+                Ok(shipper) => return Ok(shipper.run(&mut signals).await),
                 Err(error) if in_a_pod => {
                     let text = error.to_string();
                     if text != said {
@@ -119,14 +124,17 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
             }
             tokio::select! {
                 () = tokio::time::sleep(SET_UP_AGAIN) => {}
-                signal = crate::shutdown::requested() => return signal.map(|_| false).map_err(Error::System),
+                _ = signals.next() => return Ok(false),
             }
         }
-    })?;
+    });
+    // A read that hangs on a dead disk must not hold the process.
+    runtime.shutdown_background();
+    let all = all?;
     Ok(if all { Exit::Done } else { Exit::Failed })
 }
 
-fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
+fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
     // A new argument fails to compile here until someone decides what it does.
     let Arguments {
         dumps,
@@ -218,6 +226,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
         settle,
         max_dumps,
         once,
+        started,
     ))
 }
 

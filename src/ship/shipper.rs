@@ -18,6 +18,7 @@ use super::time::Time;
 use super::tracked::Tracked;
 use super::watch::Watcher;
 use crate::key::KeyTemplate;
+use crate::shutdown::Signals;
 
 mod look;
 
@@ -29,6 +30,12 @@ pub struct Shipper {
     pub(super) settle: Duration,
     pub(super) max_dumps: u32,
     pub(super) once: bool,
+    /// When the process began: what was written before is older than the pod, unless the ledger says otherwise.
+    pub(super) started: Time,
+    /// What is on volumes of the user's own has not been told from what comes later.
+    first_look: bool,
+    /// Places whose claimed dumps could not be read yet.
+    unrecovered: Vec<Place>,
     tracked: Vec<Tracked>,
     segments: HashMap<PathBuf, Quiet>,
     ending: bool,
@@ -40,7 +47,20 @@ pub struct Shipper {
 }
 
 /// A dump under way.
-type Running = JoinHandle<(Attempt, Result<Outcome, Error>)>;
+struct Running {
+    name: String,
+    container: String,
+    handle: JoinHandle<(Attempt, Result<Outcome, Error>)>,
+}
+
+/// How it ended.
+struct Ended {
+    name: String,
+    container: String,
+    /// Nothing where it panicked.
+    attempt: Option<Attempt>,
+    result: Result<Outcome, Error>,
+}
 
 const RESCAN: Duration = Duration::from_secs(5);
 /// Attempts of a `--once` run before it says that it could not.
@@ -61,8 +81,14 @@ impl Shipper {
         settle: Duration,
         max_dumps: u32,
         once: bool,
+        started: Time,
     ) -> Self {
+        let own = places.iter().filter(|place| !place.is_foreign());
         Self {
+            // Who asks for what is there to be shipped means old dumps as well.
+            first_look: !once && !context.disk.history(started).looked,
+            unrecovered: own.cloned().collect(),
+            started,
             context,
             places,
             template,
@@ -80,25 +106,21 @@ impl Shipper {
 
     /// Runs until a signal comes, or with `once` until nothing is left to do. Answers whether every dump that was seen
     /// has been shipped, or waits for somebody with good reason.
-    ///
-    /// # Errors
-    /// When signals cannot be heard.
-    pub async fn run(mut self) -> std::io::Result<bool> {
+    pub async fn run(mut self, signals: &mut Signals) -> bool {
         let mut watcher = Watcher::new();
-        let mut stop = Box::pin(crate::shutdown::requested());
         let mut running: Option<Running> = None;
-        self.recover();
         loop {
             for place in &self.places {
                 watcher.watch(place.directory());
                 watcher.watch(&self.context.disk.claimed(&place.source.name));
             }
+            self.recover();
             self.look(Instant::now());
             if running.is_none() {
                 running = self.next_task().map(spawn(&self.context));
             }
             if running.is_none() && (self.once || self.ending) && self.is_done() {
-                return Ok(self.all_shipped());
+                return self.all_shipped();
             }
             tokio::select! {
                 () = watcher.changed() => {}
@@ -107,11 +129,10 @@ impl Shipper {
                     running = None;
                     self.ended(ended, Instant::now());
                 }
-                signal = &mut stop => {
-                    let signal = signal?;
+                signal = signals.next() => {
                     if self.ending {
                         tracing::warn!(signal, "asked again to end: leaving at once, unshipped dumps stay where they are");
-                        return Ok(false);
+                        return false;
                     }
                     tracing::info!(signal, "asked to end: shipping what is there");
                     self.ending = true;
@@ -119,7 +140,6 @@ impl Shipper {
                     for dump in &mut self.tracked {
                         dump.not_before = None;
                     }
-                    stop = Box::pin(crate::shutdown::requested());
                 }
             }
         }
@@ -133,33 +153,23 @@ impl Shipper {
         if let Some(dump) = self.tracked.iter().find(finishing) {
             return Some(Task::Ship(dump.attempt(Evidence::Settled)));
         }
-        self.tracked.sort_by_key(|dump| dump.entry.time);
-        let mut ready: Vec<Attempt> = Vec::new();
-        let mut due: Vec<bool> = Vec::new();
+        self.tracked.sort_by_key(|dump| dump.entry.sequence);
+        let wall = Time::now();
+        let uploads = self.context.disk.history(wall).uploads;
+        let mut ready: Vec<(Attempt, bool)> = Vec::new();
         for dump in self.tracked.iter().filter(|dump| !dump.rests() && !dump.given_up) {
-            if let Some(evidence) = evidence(dump) {
-                ready.push(dump.attempt(evidence));
-                due.push(dump.is_due(now));
+            let Some(evidence) = evidence(dump) else { continue };
+            if uploads.iter().all(|upload| upload.key != dump.entry.key) {
+                ready.push((dump.attempt(evidence), dump.is_due(now)));
+            } else if dump.is_due(now) {
+                // It has changed since it was stored, and counts already.
+                return Some(Task::Ship(dump.attempt(evidence)));
             }
         }
-        if ready.is_empty() {
-            self.held = None;
-            return None;
-        }
-        let wall = Time::now();
-        let uploads: Vec<Time> = self
-            .context
-            .disk
-            .history(wall)
-            .uploads
-            .iter()
-            .map(|upload| upload.at)
-            .collect();
-        let quota::Decision { ship, hold, drop } =
-            quota::decide(&uploads, ready.len(), self.max_dumps, wall, self.ending);
-        let held = hold
-            .and_then(|at| ready.get(at))
-            .map(|attempt| attempt.name.clone());
+        let uploads: Vec<Time> = uploads.iter().map(|upload| upload.at).collect();
+        let quota::Decision { ship, hold, drop } = quota::decide(&uploads, ready.len(), self.max_dumps, wall);
+        let held = hold.filter(|_| !self.ending).and_then(|at| ready.get(at));
+        let held = held.map(|(attempt, _)| attempt.name.clone());
         if held.is_some() && held != self.held {
             tracing::warn!(
                 max_dumps = self.max_dumps,
@@ -167,27 +177,44 @@ impl Shipper {
             );
         }
         self.held = held;
-        let chosen = |places: &[usize]| places.iter().copied().find(|&at| due.get(at) == Some(&true));
-        // Those that are dropped come last, so that the record of the one that was held back counts them.
-        if let Some(at) = chosen(&ship) {
-            return Some(Task::Ship(ready.swap_remove(at)));
+        let due = |places: &[usize]| {
+            let due = |at: &usize| ready.get(*at).is_some_and(|(_, due)| *due);
+            places.iter().copied().find(due)
+        };
+        // What is dropped goes before the one that was held back, so that its record counts them, but after all those
+        // that are to be shipped before it: when the store is down, they wait together.
+        if let Some(at) = due(&ship) {
+            return Some(Task::Ship(ready.swap_remove(at).0));
         }
-        chosen(&drop).map(|at| Task::Drop(ready.swap_remove(at)))
+        if ship.is_empty()
+            && let Some(at) = due(&drop)
+        {
+            return Some(Task::Drop(ready.swap_remove(at).0));
+        }
+        let last = hold.filter(|_| self.ending).and_then(|at| due(&[at]));
+        last.map(|at| Task::Ship(ready.swap_remove(at).0))
     }
 
-    fn ended(&mut self, (attempt, result): (Attempt, Result<Outcome, Error>), now: Instant) {
-        let Attempt {
+    fn ended(&mut self, ended: Ended, now: Instant) {
+        let Ended {
             name,
-            entry,
-            file,
-            evidence,
-            look,
-            sent: _,
-        } = attempt;
-        let mine = |dump: &Tracked| dump.name == name && dump.entry.container == entry.container;
+            container,
+            attempt,
+            result,
+        } = ended;
+        let mine = |dump: &Tracked| dump.name == name && dump.entry.container == container;
         let Some(at) = self.tracked.iter().position(mine) else {
             return;
         };
+        let Some(dump) = self.tracked.get_mut(at) else {
+            return;
+        };
+        if let Some(Attempt { entry, .. }) = &attempt {
+            dump.entry = entry.clone();
+        } else if let Some(entry) = self.context.disk.entry(&container, &name) {
+            dump.entry = entry;
+        }
+        let (entry, file) = (dump.entry.clone(), dump.file.clone());
         match result {
             Ok(outcome) => {
                 say(&file, &entry.container, &outcome);
@@ -197,7 +224,9 @@ impl Shipper {
                     tracing::info!("the store takes dumps again");
                 }
                 let stays = match outcome {
-                    Outcome::NotYet | Outcome::ShippedAsItStood(_) => true,
+                    Outcome::NotYet | Outcome::Changed | Outcome::TooShort | Outcome::ShippedAsItStood(_) => {
+                        true
+                    }
                     Outcome::Shipped(_) | Outcome::Rejected(..) | Outcome::Dropped | Outcome::Forgotten => {
                         matches!(entry.stage, Stage::Kept { .. })
                     }
@@ -206,11 +235,15 @@ impl Shipper {
                 if !stays {
                     self.tracked.remove(at);
                 } else if let Some(dump) = self.tracked.get_mut(at) {
-                    dump.entry = entry;
                     dump.failures = 0;
-                    // No second look at the same bytes. When we are to end, none at all: the wait could be long.
-                    dump.given_up = matches!(outcome, Outcome::NotYet) && evidence == Evidence::Ending;
-                    dump.judged = Some(look);
+                    if let Some(Attempt { evidence, look, .. }) = attempt
+                        && !matches!(outcome, Outcome::Changed)
+                    {
+                        // No second look at the same bytes. When we are to end, none at all: the wait could be long.
+                        dump.given_up = matches!(outcome, Outcome::NotYet) && evidence == Evidence::Ending;
+                        dump.too_short = matches!(outcome, Outcome::TooShort).then(|| look.clone());
+                        dump.judged = Some(look);
+                    }
                 }
             }
             Err(error) => {
@@ -218,11 +251,12 @@ impl Shipper {
                 self.said = Some(text);
                 if let Some(dump) = self.tracked.get_mut(at) {
                     let person = error.needs_a_person();
-                    dump.entry = entry;
                     dump.failures += 1;
-                    dump.not_before = Some(now + retry::pause(dump.failures, person, chance()));
+                    dump.not_before = Some(now + retry::pause(dump.failures, person, self.ending, chance()));
+                    // A store may come back or be put right until SIGKILL comes.
+                    let hopeless = person && !matches!(error, Error::Store(_));
                     dump.given_up =
-                        self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && person;
+                        self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && hopeless;
                 }
             }
         }
@@ -262,6 +296,14 @@ impl Shipper {
             let (container, dump, file) = (&dump.entry.container, &dump.entry.file, dump.file.display());
             tracing::warn!(container, dump, "not shipped: the dump is kept in {file}");
         }
+        for dump in self.tracked.iter().filter(|dump| dump.is_too_short()) {
+            let (container, dump, file) = (&dump.entry.container, &dump.entry.file, dump.file.display());
+            tracing::warn!(
+                container,
+                dump,
+                "not shipped: nothing of a dump had been written yet; the file is kept in {file}"
+            );
+        }
         self.unclaimed.is_empty() && self.tracked.iter().all(|dump| !dump.given_up)
     }
 
@@ -290,7 +332,9 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
     let context = Arc::clone(context);
     move |task| {
         let context = Arc::clone(&context);
-        tokio::spawn(async move {
+        let (Task::Ship(attempt) | Task::Drop(attempt)) = &task;
+        let (name, container) = (attempt.name.clone(), attempt.entry.container.clone());
+        let handle = tokio::spawn(async move {
             match task {
                 Task::Ship(mut attempt) => {
                     let result = attempt.ship(&context).await;
@@ -301,24 +345,34 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
                     (attempt, result)
                 }
             }
-        })
+        });
+        Running {
+            name,
+            container,
+            handle,
+        }
     }
 }
 
 /// Never returns where nothing is running.
-async fn end_of(running: &mut Option<Running>) -> (Attempt, Result<Outcome, Error>) {
-    loop {
-        match running {
-            None => std::future::pending::<()>().await,
-            Some(handle) => match handle.await {
-                Ok(ended) => return ended,
-                Err(error) => {
-                    // A bug of ours; the ledger knows where to go on, at the next start.
-                    tracing::error!(%error, "shipping a dump ended unexpectedly");
-                    *running = None;
-                }
-            },
-        }
+async fn end_of(running: &mut Option<Running>) -> Ended {
+    let Some(Running {
+        name,
+        container,
+        handle,
+    }) = running
+    else {
+        return std::future::pending().await;
+    };
+    let (attempt, result) = match handle.await {
+        Ok((attempt, result)) => (Some(attempt), result),
+        Err(error) => (None, Err(Error::Panicked(error.to_string()))),
+    };
+    Ended {
+        name: std::mem::take(name),
+        container: std::mem::take(container),
+        attempt,
+        result,
     }
 }
 
@@ -371,7 +425,12 @@ fn say(file: &Path, container: &str, outcome: &Outcome) {
             file,
             "somebody else deleted the dump before it was shipped"
         ),
-        Outcome::NotYet => tracing::debug!(container, file, "not finished yet"),
+        Outcome::NotYet | Outcome::Changed => tracing::debug!(container, file, "not finished yet"),
+        Outcome::TooShort => tracing::info!(
+            container,
+            file,
+            "nothing of a dump has been written yet; waiting for it"
+        ),
         Outcome::Forgotten => {}
     }
 }
