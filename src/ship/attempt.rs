@@ -209,7 +209,7 @@ impl Attempt {
             return Ok(Outcome::Dropped);
         }
         self.delete(context)?;
-        self.note_at_last(context, noted, &history);
+        self.note_at_last(context, &noted, &history);
         self.forget(context)?;
         Ok(Outcome::Dropped)
     }
@@ -255,7 +255,7 @@ impl Attempt {
             return Ok(Outcome::Changed);
         }
         self.delete(context)?;
-        self.note_at_last(context, noted, &history);
+        self.note_at_last(context, &noted, &history);
         self.forget(context)?;
         Ok(Outcome::Shipped(record))
     }
@@ -274,7 +274,7 @@ impl Attempt {
     }
 
     /// Where the disk was full of the dump, there is room after it was deleted.
-    fn note_at_last(&self, context: &Context, noted: io::Result<()>, history: &ledger::History) {
+    fn note_at_last(&self, context: &Context, noted: &io::Result<()>, history: &ledger::History) {
         if noted.is_err() {
             self.tolerate(context.disk.save_history(history));
         }

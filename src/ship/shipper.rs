@@ -227,9 +227,10 @@ impl Shipper {
                     Outcome::NotYet | Outcome::Changed | Outcome::TooShort | Outcome::ShippedAsItStood(_) => {
                         true
                     }
-                    Outcome::Shipped(_) | Outcome::Rejected(..) | Outcome::Dropped | Outcome::Forgotten => {
+                    Outcome::Shipped(_) | Outcome::Rejected(..) | Outcome::Dropped => {
                         matches!(entry.stage, Stage::Kept { .. })
                     }
+                    Outcome::Forgotten => attempt.as_ref().is_some_and(|attempt| !attempt.look.0.is_empty()),
                     Outcome::Vanished => false,
                 };
                 if !stays {
@@ -452,4 +453,29 @@ fn chance() -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits do")]
     let chance = RandomState::new().hash_one(Instant::now()) as u32;
     chance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_of_the_dump_that_was_under_way() {
+        let mut running = Some(Running {
+            name: "n".to_owned(),
+            container: "app".to_owned(),
+            handle: tokio::spawn(async { panic!("a bug") }),
+        });
+        let Ended {
+            name,
+            container,
+            attempt,
+            result,
+        } = end_of(&mut running).await;
+        assert_eq!((name.as_str(), container.as_str()), ("n", "app"));
+        assert!(attempt.is_none());
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains("a bug of heapship"), "{error}");
+        assert!(!error.needs_a_person());
+    }
 }

@@ -10,6 +10,7 @@ use super::attempt::{Attempt, Evidence};
 use super::gzip::is_gzip;
 use super::ledger::{Entry, Stage};
 use super::quiet::{Look, Quiet};
+use super::record::Completeness;
 use super::source;
 
 /// A dump and what was seen of it.
@@ -123,6 +124,16 @@ impl Tracked {
             // Another dump is in the place of one that was stored, and will be claimed next.
             Stage::Stored { unsure: false, .. } if foreign => true,
             Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } | Stage::Kept { .. } => gone,
+        }
+    }
+
+    /// Whether all of it is stored: what is left of its segments is of no use. Those of a dump that is not whole go after
+    /// it, since they are part of how it looked when it was sent.
+    #[must_use]
+    pub fn is_stored_whole(&self) -> bool {
+        match &self.entry.stage {
+            Stage::Stored { record, .. } => record.completeness == Completeness::Complete,
+            Stage::Claimed | Stage::Uploading { .. } | Stage::Kept { .. } => false,
         }
     }
 

@@ -92,6 +92,12 @@ fn what_lay_on_the_users_volume_before_the_pod_is_left_alone() {
     until("the new one is shipped", SOON, || {
         (!scene.records().is_empty()).then_some(())
     });
+    // Nothing is remembered of what its owner has deleted.
+    let remembered = scene.entries().len();
+    fs::remove_file(scene.path("heap/java_pid1.hprof")).unwrap();
+    until("it is forgotten", SOON, || {
+        (scene.entries().len() < remembered).then_some(())
+    });
     Scene::end(agent);
     // What is written while no agent is there belongs to this pod as well.
     fs::write(scene.path("heap/java_pid3.hprof"), any_dump().as_slice()).unwrap();
@@ -107,5 +113,5 @@ fn what_lay_on_the_users_volume_before_the_pod_is_left_alone() {
         .collect();
     files.sort();
     assert_eq!(files, ["\"java_pid2.hprof\"", "\"java_pid3.hprof\""]);
-    assert_eq!(fs::read_dir(scene.path("heap")).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(scene.path("heap")).unwrap().count(), 2);
 }

@@ -323,7 +323,7 @@ impl Shipper {
                 || self.tracked.iter().any(|dump| {
                     dump.entry.container == place.source.name
                         && dump.entry.file == main
-                        && !dump.needs_no_upload(None)
+                        && !dump.is_stored_whole()
                 });
             if settled && !wanted {
                 self.remove_segment(place, &file);
