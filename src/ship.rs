@@ -4,14 +4,13 @@
 //! written last. Two promises stand above the rest: the application is never disturbed (no file that a JVM still needs is
 //! touched), and nothing is deleted before the store has confirmed it.
 //!
-//! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`], [`quiet`], [`retry`], [`time`]. Bytes:
+//! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`](crate::destination), [`quiet`], [`retry`], [`time`]. Bytes:
 //! [`source`] -> [`pipeline`] ([`codec`], [`gzip`], [`parts`]) -> [`upload`] -> [`store`]. The shell around them is
 //! [`shipper`], with one [`attempt`] at a time. Following a dump while it is written will be another [`source`].
 
 pub mod arguments;
 pub mod attempt;
 pub mod codec;
-pub mod destination;
 pub mod dump_name;
 pub mod gzip;
 pub mod ledger;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::destination::Destination;
 use crate::key::KeyTemplate;
 use crate::quantity::{self, Bytes};
 use crate::settings::annotations::{InvalidValue, Key};
-use crate::settings::destination::Destination;
 use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
 use crate::settings::{
     Annotations, Compression, ContainerChoice, Liveness, OnOom, PreStop, PreStopOrder, Volume,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::codec::Codec;
-use super::destination::Destination;
 use super::store::StoreChecksum;
+use crate::destination::{self, Destination, Scheme};
 use crate::key::KeyTemplate;
 use crate::logging;
 use crate::names::variable;
@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = variable::DUMPS)]
     pub dumps: PathBuf,
     /// Where dumps go: `s3://BUCKET/PREFIX` or `file:///PATH`.
-    #[arg(long, value_name = "URL", env = variable::DESTINATION)]
+    #[arg(long, value_name = "URL", env = variable::DESTINATION, value_parser = parse_destination)]
     pub destination: Destination,
     /// Ship what is there and end, instead of watching.
     #[arg(long)]
@@ -140,6 +140,20 @@ fn parse_sources(text: &str) -> Result<Sources, String> {
         Some(source) => Err(format!("{:?} is not the name of a container", source.name)),
         None if sources.is_empty() => Err("it names no container".to_owned()),
         None => Ok(Sources(sources)),
+    }
+}
+
+fn parse_destination(text: &str) -> Result<Destination, String> {
+    let destination: Destination = text
+        .parse()
+        .map_err(|error: destination::Error| error.to_string())?;
+    match destination.scheme {
+        Scheme::S3 | Scheme::File => Ok(destination),
+        // Refused at once: nothing of it could be shipped.
+        Scheme::Gs | Scheme::Az => Err(format!(
+            "{}:// is not supported; there are s3:// and file://",
+            destination.scheme.as_str()
+        )),
     }
 }
 

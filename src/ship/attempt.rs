@@ -11,7 +11,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::codec::Codec;
-use super::destination::Destination;
 use super::ledger::{self, Disk, Entry, Mark, Stage, Step};
 use super::parts::part_size;
 use super::pipeline;
@@ -21,6 +20,7 @@ use super::record::{Identity, Record};
 use super::source::{self, FileBlocks};
 use super::store::{self, Cause, Connection, Store, UploadId};
 use super::time::Time;
+use crate::destination::Destination;
 use crate::hprof::{NotHprof, Verdict};
 use send::sniff;
 

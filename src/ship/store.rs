@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use cloud::{Connection, StoreChecksum};
 pub use error::{Cause, Error};
 
-use super::destination::Destination;
+use crate::destination::{Destination, Scheme};
 use cloud::Cloud;
 use folder::Folder;
 
@@ -43,11 +43,19 @@ impl Store {
     /// # Errors
     /// When the settings contradict each other or a certificate cannot be read.
     pub fn open(destination: &Destination, connection: &Connection, part_size: usize) -> Result<Self, Error> {
-        match destination {
-            Destination::S3 { bucket, prefix } => {
-                Cloud::open(bucket, prefix, connection, part_size).map(Self::Cloud)
-            }
-            Destination::File { path } => Ok(Self::Folder(Folder::new(path.clone()))),
+        let Destination {
+            scheme,
+            bucket,
+            prefix,
+        } = destination;
+        match scheme {
+            Scheme::S3 => Cloud::open(bucket, prefix, connection, part_size).map(Self::Cloud),
+            Scheme::File => Ok(Self::Folder(Folder::new(prefix.into()))),
+            Scheme::Gs | Scheme::Az => Err(Error {
+                attempted: format!("use {destination}"),
+                cause: Cause::Settings,
+                source: "there are s3:// and file://".into(),
+            }),
         }
     }
 
