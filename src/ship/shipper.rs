@@ -1,18 +1,16 @@
 //! The agent's loop: look, claim, and bring one dump after the other to its end.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 use super::attempt::{Attempt, Context, Error, Evidence, Outcome};
-use super::ledger::{Entry, Stage};
+use super::ledger::Stage;
 use super::places::Place;
 use super::quiet::Quiet;
-use super::quota;
-use super::record::Completeness;
 use super::retry;
 use super::time::Time;
 use super::tracked::Tracked;
@@ -20,7 +18,12 @@ use super::watch::Watcher;
 use crate::key::KeyTemplate;
 use crate::shutdown::Signals;
 
+mod choose;
 mod look;
+mod say;
+
+pub(super) use say::chain;
+use say::say;
 
 /// What the loop knows.
 pub struct Shipper {
@@ -145,56 +148,6 @@ impl Shipper {
         }
     }
 
-    fn next_task(&mut self) -> Option<Task> {
-        let now = Instant::now();
-        // First what needs no upload: it frees the disk.
-        let evidence = |dump: &Tracked| dump.evidence(self.settle, self.ending, now);
-        let finishing = |dump: &&Tracked| dump.needs_no_upload(evidence(dump)) && dump.is_due(now);
-        if let Some(dump) = self.tracked.iter().find(finishing) {
-            return Some(Task::Ship(dump.attempt(Evidence::Settled)));
-        }
-        self.tracked.sort_by_key(|dump| dump.entry.sequence);
-        let wall = Time::now();
-        let uploads = self.context.disk.history(wall).uploads;
-        let mut ready: Vec<(Attempt, bool)> = Vec::new();
-        for dump in self.tracked.iter().filter(|dump| !dump.rests() && !dump.given_up) {
-            let Some(evidence) = evidence(dump) else { continue };
-            if uploads.iter().all(|upload| upload.key != dump.entry.key) {
-                ready.push((dump.attempt(evidence), dump.is_due(now)));
-            } else if dump.is_due(now) {
-                // It has changed since it was stored, and counts already.
-                return Some(Task::Ship(dump.attempt(evidence)));
-            }
-        }
-        let uploads: Vec<Time> = uploads.iter().map(|upload| upload.at).collect();
-        let quota::Decision { ship, hold, drop } = quota::decide(&uploads, ready.len(), self.max_dumps, wall);
-        let held = hold.filter(|_| !self.ending).and_then(|at| ready.get(at));
-        let held = held.map(|(attempt, _)| attempt.name.clone());
-        if held.is_some() && held != self.held {
-            tracing::warn!(
-                max_dumps = self.max_dumps,
-                "the newest dump is held back: as many as max-dumps allows were shipped in 24 hours"
-            );
-        }
-        self.held = held;
-        let due = |places: &[usize]| {
-            let due = |at: &usize| ready.get(*at).is_some_and(|(_, due)| *due);
-            places.iter().copied().find(due)
-        };
-        // What is dropped goes before the one that was held back, so that its record counts them, but after all those
-        // that are to be shipped before it: when the store is down, they wait together.
-        if let Some(at) = due(&ship) {
-            return Some(Task::Ship(ready.swap_remove(at).0));
-        }
-        if ship.is_empty()
-            && let Some(at) = due(&drop)
-        {
-            return Some(Task::Drop(ready.swap_remove(at).0));
-        }
-        let last = hold.filter(|_| self.ending).and_then(|at| due(&[at]));
-        last.map(|at| Task::Ship(ready.swap_remove(at).0))
-    }
-
     fn ended(&mut self, ended: Ended, now: Instant) {
         let Ended {
             name,
@@ -261,26 +214,6 @@ impl Shipper {
                 }
             }
         }
-    }
-
-    /// Says what is wrong, once for each cause in a row, and returns the cause.
-    fn complaint(&self, error: &Error, entry: &Entry) -> String {
-        let (text, detail) = (error.to_string(), chain(error));
-        let cause = error
-            .cause()
-            .map_or_else(|| text.clone(), |cause| cause.to_string());
-        let (container, dump) = (&entry.container, &entry.file);
-        if self.said.as_ref() == Some(&cause) {
-            tracing::debug!(container, dump, detail, "{text}");
-        } else {
-            tracing::error!(
-                container,
-                dump,
-                detail,
-                "{text}; the dump is kept and tried again"
-            );
-        }
-        cause
     }
 
     /// Whether nothing is left that this process can do.
@@ -375,76 +308,6 @@ async fn end_of(running: &mut Option<Running>) -> Ended {
         attempt,
         result,
     }
-}
-
-fn say(file: &Path, container: &str, outcome: &Outcome) {
-    let file = file.to_string_lossy();
-    let file: &str = &file;
-    match outcome {
-        Outcome::Shipped(record) | Outcome::ShippedAsItStood(record) => {
-            let completeness = match &record.completeness {
-                Completeness::Complete => "complete".to_owned(),
-                Completeness::Truncated { offset, reason } => format!("truncated at byte {offset}: {reason}"),
-            };
-            tracing::info!(
-                container,
-                reason = record.reason.as_str(),
-                key = record.key,
-                dump_bytes = record.bytes.dump,
-                object_bytes = record.bytes.object,
-                codec = record.codec.as_str(),
-                completeness,
-                crc32 = record.crc32,
-                sha256 = record.sha256,
-                dropped = record.dropped,
-                "shipped {}",
-                record.key
-            );
-            if matches!(outcome, Outcome::ShippedAsItStood(_)) {
-                tracing::warn!(
-                    container,
-                    file,
-                    "the dump may have had a writer still: shipped as it stood, and kept"
-                );
-            }
-        }
-        Outcome::Rejected(verdict, place) => {
-            tracing::warn!(
-                container,
-                file,
-                "{verdict}; not shipped, it is now {}",
-                place.display()
-            );
-        }
-        Outcome::Dropped => tracing::warn!(
-            container,
-            file,
-            "dropped: more dumps than max-dumps allows in 24 hours"
-        ),
-        Outcome::Vanished => tracing::warn!(
-            container,
-            file,
-            "somebody else deleted the dump before it was shipped"
-        ),
-        Outcome::NotYet | Outcome::Changed => tracing::debug!(container, file, "not finished yet"),
-        Outcome::TooShort => tracing::info!(
-            container,
-            file,
-            "nothing of a dump has been written yet; waiting for it"
-        ),
-        Outcome::Forgotten => {}
-    }
-}
-
-/// What stands behind an error, its own text left out.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = Vec::new();
-    let mut source = error.source();
-    while let Some(error) = source {
-        texts.push(error.to_string());
-        source = error.source();
-    }
-    texts.join(": ")
 }
 
 /// Enough chance for spreading retries: the hasher's keys are random for each process and each call.
