@@ -275,7 +275,7 @@ fn memory_stays_bounded_and_no_second_file_is_written_while_a_large_dump_is_ship
     let agent = Process::spawn(
         scene
             .agent()
-            .args(["--once", "--part-size", "8Mi", "--threads", "2"]),
+            .args(["--once", "--part-size", "8Mi", "--threads", "4"]),
     );
     let status = format!("/proc/{}/status", agent.id());
     let mut peak = 0_u64;
