@@ -9,11 +9,11 @@ use std::fmt;
 use json_patch::Patch;
 use serde_json::{Value, json};
 
+use crate::destination::Scheme;
 use crate::inject::plan::Plan;
 use crate::inject::replaced::Replaced;
 use crate::names;
 use crate::patch::{Draft, Place};
-use crate::settings::destination::Scheme;
 use crate::settings::policy::{Policies, Policy};
 use crate::settings::{Annotations, Layers, OnOom, PreStop, Request, Resolved, Settings, resolve};
 

@@ -4,6 +4,7 @@
 //! file -> claim -> stream -> record. The middle of both takes values and returns values; the shells around it read the
 //! world, call it once and act.
 
+pub mod destination;
 pub mod exit;
 pub mod key;
 pub mod logging;

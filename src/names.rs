@@ -83,6 +83,8 @@ pub mod variable {
     pub const STORE_CA: &str = "HEAPSHIP_STORE_CA";
     /// `true` lets the store's endpoint be plain HTTP.
     pub const STORE_ALLOW_HTTP: &str = "HEAPSHIP_STORE_ALLOW_HTTP";
+    /// What the store verifies parts by: `crc64nvme`, `sha256` or `none`.
+    pub const STORE_CHECKSUM: &str = "HEAPSHIP_STORE_CHECKSUM";
     /// `true` where the agent runs from the application's image: it then reports an image's own options.
     pub const BORROWED_IMAGE: &str = "HEAPSHIP_BORROWED_IMAGE";
 }

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::destination::Destination;
 use crate::key::KeyTemplate;
 use crate::quantity::Bytes;
 use crate::settings::annotations::{InvalidValue, Key};
-use crate::settings::destination::Destination;
 use crate::settings::policy::Policy;
 
 pub mod annotations;
-pub mod destination;
 pub mod policy;
 pub mod resolve;
 pub mod values;

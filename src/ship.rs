@@ -4,14 +4,13 @@
 //! written last. Two promises stand above the rest: the application is never disturbed (no file that a JVM still needs is
 //! touched), and nothing is deleted before the store has confirmed it.
 //!
-//! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`], [`quiet`], [`retry`], [`time`]. Bytes:
+//! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`](crate::destination), [`quiet`], [`retry`], [`time`]. Bytes:
 //! [`source`] -> [`pipeline`] ([`codec`], [`gzip`], [`parts`]) -> [`upload`] -> [`store`]. The shell around them is
 //! [`shipper`], with one [`attempt`] at a time. Following a dump while it is written will be another [`source`].
 
 pub mod arguments;
 pub mod attempt;
 pub mod codec;
-pub mod destination;
 pub mod dump_name;
 pub mod gzip;
 pub mod ledger;
@@ -41,6 +40,7 @@ pub use arguments::{Arguments, Source};
 
 use crate::exit::Exit;
 use crate::logging;
+use crate::shutdown::Signals;
 use arguments::{Pod, Sources, StoreArguments};
 use attempt::Context;
 use ledger::Disk;
@@ -48,6 +48,7 @@ use places::Place;
 use record::Identity;
 use shipper::Shipper;
 use store::Connection;
+use time::Time;
 
 /// How long a pod's agent waits before it tries to start again.
 const SET_UP_AGAIN: Duration = Duration::from_secs(5);
@@ -100,11 +101,14 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let started = Time::now();
     let all = runtime.block_on(async {
+        // First of all: a pod can be asked to end before its agent has looked around.
+        let mut signals = Signals::install()?;
         let mut said = String::new();
         loop {
-            match set_up(arguments.clone()) {
-                Ok(shipper) => return Ok(shipper.run().await?),
+            match set_up(arguments.clone(), started) {
+                Ok(shipper) => return Ok(shipper.run(&mut signals).await),
                 Err(error) if in_a_pod => {
                     let text = error.to_string();
                     if text != said {
@@ -119,14 +123,17 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
             }
             tokio::select! {
                 () = tokio::time::sleep(SET_UP_AGAIN) => {}
-                signal = crate::shutdown::requested() => return signal.map(|_| false).map_err(Error::System),
+                _ = signals.next() => return Ok(false),
             }
         }
-    })?;
+    });
+    // A read that hangs on a dead disk must not hold the process.
+    runtime.shutdown_background();
+    let all = all?;
     Ok(if all { Exit::Done } else { Exit::Failed })
 }
 
-fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
+fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
     // A new argument fails to compile here until someone decides what it does.
     let Arguments {
         dumps,
@@ -152,6 +159,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
                 store_region,
                 store_ca,
                 store_allow_http,
+                store_checksum,
             },
         settle,
         part_size,
@@ -194,6 +202,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
             region: store_region.filter(|text| !text.is_empty()),
             ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
             allow_http: store_allow_http,
+            checksum: store_checksum,
         },
         identity: Identity {
             cluster,
@@ -205,7 +214,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
         },
         images,
         codec: compression,
-        threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        threads: threads.unwrap_or_else(upload::default_threads),
         part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
     };
     tracing::info!(destination = %context.destination, dumps = %dumps.display(), "watching for heap dumps");
@@ -216,6 +225,7 @@ fn set_up(arguments: Arguments) -> Result<Shipper, Error> {
         settle,
         max_dumps,
         once,
+        started,
     ))
 }
 

@@ -1,20 +1,44 @@
 //! The signals that ask a process to end.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for SIGTERM, SIGINT or SIGQUIT and returns its name.
+/// SIGTERM, SIGINT and SIGQUIT, heard from the moment this is made: what comes before somebody waits is not lost.
 ///
 /// SIGQUIT counts because the agent may run from an application's image, whose STOPSIGNAL the runtime then sends.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    /// Installs the handlers, which stay for as long as the process lives.
+    ///
+    /// # Errors
+    /// When the process cannot install a handler.
+    pub fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Waits for the next one and returns its name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
+        }
+    }
+}
+
+/// Waits for one of the [`Signals`] and returns its name.
 ///
 /// # Errors
 /// When the process cannot install a handler.
 pub async fn requested() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        _ = quit.recv() => "SIGQUIT",
-    })
+    Ok(Signals::install()?.next().await)
 }

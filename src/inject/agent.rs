@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::destination::Scheme;
 use crate::inject::containers::Target;
 use crate::inject::identity::{self, Identity};
 use crate::inject::plan::Plan;
@@ -9,7 +10,6 @@ use crate::inject::pod::{from_field, is_ours, spec};
 use crate::inject::reasons::Skip;
 use crate::inject::{resources, volumes, workload};
 use crate::names::{self, variable};
-use crate::settings::destination::Scheme;
 use crate::settings::policy::Policy;
 use crate::settings::{Settings, Volume};
 
@@ -319,6 +319,7 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
             (variable::STORE_ENDPOINT, store.endpoint.clone()),
             (variable::STORE_REGION, store.region.clone()),
             (variable::STORE_CA, store.ca_bundle.clone()),
+            (variable::STORE_CHECKSUM, store.checksum.clone()),
             (
                 variable::STORE_ALLOW_HTTP,
                 store.allow_http.then(|| "true".to_owned()),

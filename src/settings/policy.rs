@@ -90,6 +90,8 @@ pub struct Store {
     pub ca_bundle: Option<String>,
     /// Lets `endpoint` be `http://`.
     pub allow_http: bool,
+    /// `crc64nvme`, `sha256` or `none`: what the store checks every part by.
+    pub checksum: Option<String>,
     /// For `file://` destinations: a Kubernetes volume source, mounted at `mountPath` in the agent.
     pub volume: Option<Json>,
     /// Where `volume` is mounted.

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::destination::Destination;
 use crate::key::KeyTemplate;
 use crate::names;
 use crate::settings::annotations::{InvalidValue, Key};
-use crate::settings::destination::Destination;
 use crate::settings::policy::Policy;
 use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
 use crate::settings::{

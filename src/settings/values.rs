@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::destination::Destination;
 use crate::key::KeyTemplate;
 use crate::quantity::{self, Bytes};
-use crate::settings::destination::Destination;
 use crate::settings::{Compression, ContainerChoice, Liveness, OnOom, PreStop, PreStopOrder, Volume};
 
 /// What a value's text means. One parser per setting; used for annotations and policies alike.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::codec::Codec;
-use super::destination::Destination;
+use super::store::StoreChecksum;
+use crate::destination::{self, Destination, Scheme};
 use crate::key::KeyTemplate;
 use crate::logging;
 use crate::names::variable;
@@ -19,7 +20,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = variable::DUMPS)]
     pub dumps: PathBuf,
     /// Where dumps go: `s3://BUCKET/PREFIX` or `file:///PATH`.
-    #[arg(long, value_name = "URL", env = variable::DESTINATION)]
+    #[arg(long, value_name = "URL", env = variable::DESTINATION, value_parser = parse_destination)]
     pub destination: Destination,
     /// Ship what is there and end, instead of watching.
     #[arg(long)]
@@ -51,7 +52,7 @@ pub struct Arguments {
     /// Size of an upload's parts; dumps beyond 70 GiB take larger ones.
     #[arg(long, value_name = "SIZE", default_value = "8Mi", value_parser = parse_part_size)]
     pub part_size: Bytes,
-    /// Compressing threads; as many as there are CPUs unless set.
+    /// Compressing threads; as many as there are CPUs unless set, but 4 at most: each costs 4 MiB of memory.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// The agent runs from the application's image: report an image's own options that were replaced.
@@ -103,6 +104,9 @@ pub struct StoreArguments {
     /// Let the endpoint be plain HTTP.
     #[arg(long, env = variable::STORE_ALLOW_HTTP)]
     pub store_allow_http: bool,
+    /// What the store verifies parts by; `none` for stores that know neither.
+    #[arg(long, value_name = "CHECKSUM", env = variable::STORE_CHECKSUM, default_value = "crc64nvme")]
+    pub store_checksum: StoreChecksum,
 }
 
 /// A container whose dumps are shipped.
@@ -136,6 +140,20 @@ fn parse_sources(text: &str) -> Result<Sources, String> {
         Some(source) => Err(format!("{:?} is not the name of a container", source.name)),
         None if sources.is_empty() => Err("it names no container".to_owned()),
         None => Ok(Sources(sources)),
+    }
+}
+
+fn parse_destination(text: &str) -> Result<Destination, String> {
+    let destination: Destination = text
+        .parse()
+        .map_err(|error: destination::Error| error.to_string())?;
+    match destination.scheme {
+        Scheme::S3 | Scheme::File => Ok(destination),
+        // Refused at once: nothing of it could be shipped.
+        Scheme::Gs | Scheme::Az => Err(format!(
+            "{}:// is not supported; there are s3:// and file://",
+            destination.scheme.as_str()
+        )),
     }
 }
 

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::codec::Codec;
-use super::destination::Destination;
 use super::ledger::{self, Disk, Entry, Mark, Stage, Step};
+use super::parts::part_size;
 use super::pipeline;
+use super::places::look_at;
 use super::quiet::Look;
 use super::record::{Identity, Record};
 use super::source::{self, FileBlocks};
 use super::store::{self, Cause, Connection, Store, UploadId};
 use super::time::Time;
-use crate::hprof::Verdict;
+use crate::destination::Destination;
+use crate::hprof::{NotHprof, Verdict};
 use send::sniff;
 
 /// What is the same for all dumps of an agent.
@@ -63,6 +65,10 @@ pub enum Outcome {
     ShippedAsItStood(Box<Record>),
     /// It is not finished after all.
     NotYet,
+    /// It is not what it was when it seemed to be finished.
+    Changed,
+    /// It is too short to tell what it is; it may still become a dump.
+    TooShort,
     /// It is no dump; where it is now.
     Rejected(Verdict, PathBuf),
     /// Somebody else removed the file.
@@ -100,6 +106,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A bug of ours; the ledger knows where to go on.
+    #[error("shipping the dump ended unexpectedly, which is a bug of heapship: {0}")]
+    Panicked(String),
 }
 
 impl Error {
@@ -109,7 +118,7 @@ impl Error {
         match self {
             Self::Store(error) => error.cause.needs_a_person(),
             Self::Read { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
-            Self::Pipeline(_) | Self::Remove { .. } => false,
+            Self::Pipeline(_) | Self::Remove { .. } | Self::Panicked(_) => false,
         }
     }
 
@@ -118,7 +127,7 @@ impl Error {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::Store(error) => Some(error.cause),
-            Self::Pipeline(_) | Self::Read { .. } | Self::Remove { .. } => None,
+            Self::Pipeline(_) | Self::Read { .. } | Self::Remove { .. } | Self::Panicked(_) => None,
         }
     }
 }
@@ -132,12 +141,12 @@ pub struct Attempt {
     pub entry: Entry,
     /// The file.
     pub file: PathBuf,
+    /// Where its segments are, if they are its own.
+    pub segments: Option<PathBuf>,
     /// Why it should be finished.
     pub evidence: Evidence,
-    /// How it looked then.
+    /// How it looked then. The evidence tells nothing about a dump that looks different.
     pub look: Look,
-    /// What was sent, once it was: a foreign file may be another one by now.
-    pub sent: Option<Mark>,
 }
 
 impl Attempt {
@@ -146,9 +155,13 @@ impl Attempt {
     /// # Errors
     /// See [`Error`].
     pub async fn ship(&mut self, context: &Context) -> Result<Outcome, Error> {
-        let mark = self.mark()?;
-        let store = Arc::new(Store::open(&context.destination, &context.connection)?);
-        match ledger::next(mark, Some(&self.entry.stage)) {
+        let now = self.look_now()?;
+        if now != self.look {
+            return Ok(Outcome::Changed);
+        }
+        let part_size = part_size(context.part_size, now.file().map_or(0, |mark| mark.size));
+        let store = Arc::new(Store::open(&context.destination, &context.connection, part_size)?);
+        match ledger::next(&now, Some(&self.entry.stage), self.entry.foreign.is_some()) {
             Step::Adopt | Step::Ship => {}
             Step::AbortThenShip(upload) => self.abort(context, &store, &upload).await?,
             Step::Finish => return self.finish(context, &store).await,
@@ -159,10 +172,10 @@ impl Attempt {
             }
             Step::Forget => return self.forget(context),
         }
-        let Some(mark) = mark else {
+        let Some(mark) = now.file() else {
             return self.forget(context);
         };
-        self.send(context, store, mark).await
+        self.send(context, store, mark, part_size).await
     }
 
     /// Deletes it, since the quota does not allow to ship it, once it is sure that nobody is writing.
@@ -170,69 +183,106 @@ impl Attempt {
     /// # Errors
     /// See [`Error`].
     pub async fn drop_it(&mut self, context: &Context) -> Result<Outcome, Error> {
-        let Some(mark) = self.mark()? else {
+        if self.look_now()? != self.look {
+            return Ok(Outcome::Changed);
+        }
+        let Some(mark) = self.look.file() else {
             return self.forget(context);
         };
-        if self.evidence != Evidence::Settled && !self.examine(mark).await?.1.is_complete() {
-            return Ok(Outcome::NotYet);
+        let settled = self.evidence == Evidence::Settled;
+        match self.examine(mark).await? {
+            (_, Examined::Complete) => {}
+            (_, Examined::Truncated) if settled => {}
+            (_, Examined::TooShort) => return Ok(Outcome::TooShort),
+            (verdict, Examined::NotHprof) if settled => return self.reject(context, verdict, mark),
+            (_, Examined::Truncated | Examined::NotHprof) => return Ok(Outcome::NotYet),
+        }
+        if self.look_now()? != self.look {
+            return Ok(Outcome::Changed);
         }
         let mut history = context.disk.history(Time::now());
         history.dropped += 1;
-        self.tolerate(context.disk.save_history(&history));
-        self.remove(context)?;
+        let noted = context.disk.save_history(&history);
+        if self.entry.foreign.is_some() {
+            self.tolerate(noted);
+            self.keep(context, mark);
+            return Ok(Outcome::Dropped);
+        }
+        self.delete(context)?;
+        self.note_at_last(context, &noted, &history);
+        self.forget(context)?;
         Ok(Outcome::Dropped)
     }
 
     /// Record, delete, forget: everything after the store has confirmed the object.
     async fn finish(&mut self, context: &Context, store: &Store) -> Result<Outcome, Error> {
-        let Stage::Stored { record, as_it_stood } = self.entry.stage.clone() else {
+        let Stage::Stored { record, sent, unsure } = self.entry.stage.clone() else {
             return Ok(Outcome::Forgotten);
         };
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         store
             .put(&format!("{}.json", record.key), Bytes::from(text), &Vec::new())
             .await?;
-        if as_it_stood.is_some() && self.evidence == Evidence::Ending {
+        if unsure && self.evidence == Evidence::Ending {
             return Ok(Outcome::ShippedAsItStood(record));
         }
         let mut history = context.disk.history(Time::now());
+        let mut noted = Ok(());
         if history.uploads.iter().all(|upload| upload.key != self.entry.key) {
             history.uploads.push(ledger::Upload {
                 at: record.times.uploaded,
                 key: self.entry.key.clone(),
             });
             history.dropped = history.dropped.saturating_sub(record.dropped);
-            self.tolerate(context.disk.save_history(&history));
+            noted = context.disk.save_history(&history);
         }
-        self.remove(context)?;
+        if self.entry.foreign.is_some()
+            && let Some(mark) = sent.file()
+        {
+            self.tolerate(noted);
+            self.keep(context, mark);
+            return Ok(Outcome::Shipped(record));
+        }
+        // The store had a hiccup, or we were not there: much can have happened since the dump was sent.
+        let now = self.look_now()?;
+        if !now.0.is_empty() && !self.entry.stage.is_as_sent(&now) {
+            self.tolerate(noted);
+            tracing::warn!(
+                dump = self.entry.file,
+                key = record.key,
+                "the dump has changed since it was sent: it is sent again"
+            );
+            return Ok(Outcome::Changed);
+        }
+        self.delete(context)?;
+        self.note_at_last(context, &noted, &history);
+        self.forget(context)?;
         Ok(Outcome::Shipped(record))
     }
 
-    /// Deletes what is ours; remembers what is not.
-    fn remove(&mut self, context: &Context) -> Result<(), Error> {
-        if self.entry.foreign.is_some() {
-            let mark = match self.sent {
-                None => self.mark()?,
-                sent => sent,
-            };
-            if let Some(mark) = mark {
-                self.entry.stage = Stage::Kept { mark };
-                self.save(context);
-                return Ok(());
-            }
-        } else {
-            context.disk.delete(&self.file).map_err(|source| Error::Remove {
-                path: self.file.clone(),
-                source,
-            })?;
+    fn delete(&self, context: &Context) -> Result<(), Error> {
+        context.disk.delete(&self.file).map_err(|source| Error::Remove {
+            path: self.file.clone(),
+            source,
+        })
+    }
+
+    /// Remembers how a file looked that is not ours to delete.
+    fn keep(&mut self, context: &Context, mark: Mark) {
+        self.entry.stage = Stage::Kept { mark };
+        self.save(context);
+    }
+
+    /// Where the disk was full of the dump, there is room after it was deleted.
+    fn note_at_last(&self, context: &Context, noted: &io::Result<()>, history: &ledger::History) {
+        if noted.is_err() {
+            self.tolerate(context.disk.save_history(history));
         }
-        self.forget(context).map(drop)
     }
 
     fn reject(&mut self, context: &Context, verdict: Verdict, mark: Mark) -> Result<Outcome, Error> {
         if self.entry.foreign.is_some() {
-            self.entry.stage = Stage::Kept { mark };
-            self.save(context);
+            self.keep(context, mark);
             return Ok(Outcome::Rejected(verdict, self.file.clone()));
         }
         let rejected = context
@@ -273,8 +323,9 @@ impl Attempt {
             return Ok(());
         };
         match store.abort(object, upload).await {
-            // Credentials that may not do this must not keep the dump from being shipped.
-            Err(error) if error.cause.needs_a_person() => {
+            // Whatever a store has against this must not keep the dump from being shipped. One that is not there is
+            // asked again, before anything else.
+            Err(error) if error.cause != Cause::Unreachable => {
                 tracing::warn!(%error, object, "an unfinished upload stays in the store until its lifecycle rule removes it");
             }
             result => result?,
@@ -297,6 +348,7 @@ impl Attempt {
         let examined = match &verdict {
             Verdict::Complete if !damaged => Examined::Complete,
             Verdict::Complete | Verdict::Truncated { .. } => Examined::Truncated,
+            Verdict::NotHprof(NotHprof::TooShort) => Examined::TooShort,
             Verdict::NotHprof(_) => Examined::NotHprof,
         };
         Ok((verdict, examined))
@@ -306,12 +358,8 @@ impl Attempt {
         source::open(&self.file).map_err(read_error)
     }
 
-    fn mark(&self) -> Result<Option<Mark>, Error> {
-        match std::fs::symlink_metadata(&self.file) {
-            Ok(metadata) => Ok(Some(Mark::of(&metadata))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(read_error(error)),
-        }
+    fn look_now(&self) -> Result<Look, Error> {
+        look_at(&self.file, &self.entry.file, self.segments.as_deref()).map_err(read_error)
     }
 
     fn save(&self, context: &Context) {
@@ -326,18 +374,13 @@ impl Attempt {
     }
 }
 
-/// The three things that a walk can say.
+/// What a walk can say, as far as it matters for what is done next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Examined {
     Complete,
     Truncated,
+    TooShort,
     NotHprof,
-}
-
-impl Examined {
-    fn is_complete(self) -> bool {
-        self == Self::Complete
-    }
 }
 
 /// With the likely remedy: dumps are readable for their writer alone (mode 0600 on every JDK).

@@ -114,16 +114,10 @@ pub struct Member {
 }
 
 /// Raw deflate of a whole block.
+#[cfg_attr(all(feature = "isal", target_arch = "x86_64"), derive(Default))]
 pub struct Deflate {
     #[cfg(not(all(feature = "isal", target_arch = "x86_64")))]
     inner: libdeflater::Compressor,
-}
-
-#[cfg(all(feature = "isal", target_arch = "x86_64"))]
-impl Default for Deflate {
-    fn default() -> Self {
-        Self {}
-    }
 }
 
 #[cfg(all(feature = "isal", target_arch = "x86_64"))]

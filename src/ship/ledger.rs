@@ -13,8 +13,10 @@
 //! | yes | claimed | noted, no upload begun | ship |
 //! | yes | uploading | an upload may be open | abort it, ship again to the same key |
 //! | yes | stored | confirmed by the store | write the record, delete, forget |
+//! | changed | stored | its writer lived after all | ship again to the same key |
 //! | no | stored | deleted, not forgotten | forget |
 //! | no | claimed, uploading | somebody else deleted it | abort, forget, say so |
+//! | foreign, changed | stored | another dump took its place | write the record, keep the mark of what was sent |
 //! | foreign | kept | shipped or refused before | remember, until the file changes |
 //!
 //! An entry that cannot be written, since the dump has filled the disk, costs nothing but the memory of an open upload.
@@ -27,7 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::Codec;
 use super::dump_name::Reason;
-use super::record::Record;
+use super::quiet::Look;
+use super::record::{Completeness, Record};
 use super::store::UploadId;
 use super::time::Time;
 
@@ -43,6 +46,9 @@ pub struct Entry {
     pub file: String,
     /// Why it was written.
     pub reason: Reason,
+    /// Its place in the order of claims. Clocks are set back, and the newest dump must be known all the same.
+    #[serde(default)]
+    pub sequence: u64,
     /// The file's own time.
     pub time: Time,
     /// When the agent saw it.
@@ -75,9 +81,11 @@ pub enum Stage {
     Stored {
         /// The record to be written beside it.
         record: Box<Record>,
-        /// Set where the file may still have had a writer: it is kept until that is settled.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        as_it_stood: Option<Mark>,
+        /// How the file and its segments looked when they were sent. Nothing else may be deleted for it.
+        sent: Look,
+        /// The file may still have had a writer: it is kept until that is settled.
+        #[serde(default)]
+        unsure: bool,
     },
     /// A foreign file that was shipped, or is no dump, as it was then.
     Kept {
@@ -105,10 +113,25 @@ pub enum Step {
     Remember,
 }
 
-/// What comes next, from what is on disk: `file` is how the dump looks now, if it is there.
+impl Stage {
+    /// Whether a stored dump still looks as it was sent. Segments belong to one that is not whole.
+    #[must_use]
+    pub fn is_as_sent(&self, now: &Look) -> bool {
+        match self {
+            Self::Stored { record, sent, .. } => match record.completeness {
+                Completeness::Complete => now.file() == sent.file(),
+                Completeness::Truncated { .. } => now == sent,
+            },
+            Self::Claimed | Self::Uploading { .. } | Self::Kept { .. } => false,
+        }
+    }
+}
+
+/// What comes next, from what is on disk: `now` is how the dump looks, empty where it is gone, and a foreign one is not
+/// ours to delete.
 #[must_use]
-pub fn next(file: Option<Mark>, stage: Option<&Stage>) -> Step {
-    let Some(now) = file else {
+pub fn next(now: &Look, stage: Option<&Stage>, foreign: bool) -> Step {
+    let Some(file) = now.file() else {
         return match stage {
             Some(Stage::Uploading { upload: Some(id), .. }) => Step::AbortThenForget(UploadId(id.clone())),
             None
@@ -120,12 +143,14 @@ pub fn next(file: Option<Mark>, stage: Option<&Stage>) -> Step {
     match stage {
         None => Step::Adopt,
         Some(Stage::Uploading { upload: Some(id), .. }) => Step::AbortThenShip(UploadId(id.clone())),
-        Some(Stage::Stored {
-            as_it_stood: Some(then),
-            ..
-        }) if now != *then => Step::Ship,
-        Some(Stage::Stored { .. }) => Step::Finish,
-        Some(Stage::Kept { mark }) if now == *mark => Step::Remember,
+        Some(stage @ Stage::Stored { unsure, .. }) => {
+            if stage.is_as_sent(now) || foreign && !unsure {
+                Step::Finish
+            } else {
+                Step::Ship
+            }
+        }
+        Some(Stage::Kept { mark }) if file == *mark => Step::Remember,
         Some(Stage::Claimed | Stage::Uploading { .. } | Stage::Kept { .. }) => Step::Ship,
     }
 }
@@ -155,15 +180,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ship::record::{Completeness, Identity, Sizes, Times};
+    use crate::ship::record::{Identity, Sizes, Times};
 
     fn mark(size: u64) -> Mark {
         Mark {
-            device: 1,
             inode: 2,
             size,
             modified_ns: 3,
         }
+    }
+
+    fn look(size: u64) -> Look {
+        Look(vec![mark(size)])
     }
 
     fn time() -> Time {
@@ -178,7 +206,7 @@ mod tests {
         }
     }
 
-    fn stored(as_it_stood: Option<Mark>) -> Stage {
+    fn stored(sent: Look, whole: bool, unsure: bool) -> Stage {
         Stage::Stored {
             record: Box::new(Record {
                 identity: Identity::default(),
@@ -196,55 +224,86 @@ mod tests {
                 bytes: Sizes { dump: 1, object: 1 },
                 crc32: "00000000".into(),
                 sha256: String::new(),
-                completeness: Completeness::Truncated {
-                    offset: 9,
-                    reason: "cut".into(),
+                completeness: if whole {
+                    Completeness::Complete
+                } else {
+                    Completeness::Truncated {
+                        offset: 9,
+                        reason: "cut".into(),
+                    }
                 },
                 codec: Codec::Gzip,
                 dropped: 0,
                 heapship: "0".into(),
             }),
-            as_it_stood,
+            sent,
+            unsure,
         }
     }
 
     #[test]
     fn every_state_that_a_kill_can_leave_is_brought_to_its_end() {
-        let there = Some(mark(1));
-        assert_eq!(next(there, None), Step::Adopt);
-        assert_eq!(next(there, Some(&Stage::Claimed)), Step::Ship);
-        assert_eq!(next(there, Some(&uploading(None))), Step::Ship);
+        let (there, gone) = (look(1), Look::default());
+        let next = |now: &Look, stage: Option<&Stage>| next(now, stage, false);
+        assert_eq!(next(&there, None), Step::Adopt);
+        assert_eq!(next(&there, Some(&Stage::Claimed)), Step::Ship);
+        assert_eq!(next(&there, Some(&uploading(None))), Step::Ship);
         assert_eq!(
-            next(there, Some(&uploading(Some("u")))),
+            next(&there, Some(&uploading(Some("u")))),
             Step::AbortThenShip(UploadId("u".into()))
         );
-        assert_eq!(next(there, Some(&stored(None))), Step::Finish);
-        assert_eq!(next(None, Some(&stored(None))), Step::Forget);
-        assert_eq!(next(None, Some(&Stage::Claimed)), Step::Forget);
+        assert_eq!(next(&there, Some(&stored(look(1), true, false))), Step::Finish);
+        assert_eq!(next(&gone, Some(&stored(look(1), true, false))), Step::Forget);
+        assert_eq!(next(&gone, Some(&Stage::Claimed)), Step::Forget);
         assert_eq!(
-            next(None, Some(&uploading(Some("u")))),
+            next(&gone, Some(&uploading(Some("u")))),
             Step::AbortThenForget(UploadId("u".into()))
         );
-        assert_eq!(next(None, None), Step::Forget);
+        assert_eq!(next(&gone, None), Step::Forget);
     }
 
     #[test]
-    fn a_dump_that_grew_after_it_was_shipped_as_it_stood_is_shipped_again() {
-        assert_eq!(next(Some(mark(2)), Some(&stored(Some(mark(1))))), Step::Ship);
-        assert_eq!(next(Some(mark(1)), Some(&stored(Some(mark(1))))), Step::Finish);
+    fn a_dump_that_changed_after_it_was_sent_is_never_deleted_but_shipped_again() {
+        for whole in [true, false] {
+            for unsure in [true, false] {
+                let stage = stored(look(1), whole, unsure);
+                assert_eq!(next(&look(2), Some(&stage), false), Step::Ship);
+                assert_eq!(next(&look(1), Some(&stage), false), Step::Finish);
+            }
+        }
+    }
+
+    #[test]
+    fn segments_count_for_a_dump_that_is_not_whole() {
+        let grown = Look(vec![mark(1), mark(5)]);
+        assert_eq!(
+            next(&grown, Some(&stored(look(1), false, false)), false),
+            Step::Ship
+        );
+        assert_eq!(
+            next(&grown, Some(&stored(look(1), true, false)), false),
+            Step::Finish
+        );
+    }
+
+    #[test]
+    fn a_foreign_dump_that_was_replaced_is_another_one() {
+        assert_eq!(
+            next(&look(2), Some(&stored(look(1), true, false)), true),
+            Step::Finish
+        );
+        assert_eq!(
+            next(&look(2), Some(&stored(look(1), false, true)), true),
+            Step::Ship
+        );
     }
 
     #[test]
     fn a_foreign_dump_is_shipped_once_for_each_content() {
-        assert_eq!(
-            next(Some(mark(1)), Some(&Stage::Kept { mark: mark(1) })),
-            Step::Remember
-        );
-        assert_eq!(
-            next(Some(mark(2)), Some(&Stage::Kept { mark: mark(1) })),
-            Step::Ship
-        );
-        assert_eq!(next(None, Some(&Stage::Kept { mark: mark(1) })), Step::Forget);
+        let kept = Stage::Kept { mark: mark(1) };
+        assert_eq!(next(&look(1), Some(&kept), true), Step::Remember);
+        assert_eq!(next(&look(2), Some(&kept), true), Step::Ship);
+        assert_eq!(next(&Look::default(), Some(&kept), true), Step::Forget);
     }
 
     #[test]
@@ -252,13 +311,14 @@ mod tests {
         for stage in [
             Stage::Claimed,
             uploading(Some("u")),
-            stored(Some(mark(7))),
+            stored(look(7), false, true),
             Stage::Kept { mark: mark(1) },
         ] {
             let entry = Entry {
                 container: "app".into(),
                 file: "java_pid1.hprof".into(),
                 reason: Reason::Oom,
+                sequence: 3,
                 time: time(),
                 seen: time(),
                 key: "k.hprof".into(),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Source;
 use super::dump_name::{Reason, is_at_path, is_dump, segment_of};
+use super::ledger::Mark;
+use super::quiet::Look;
 
 /// One container's directory.
 #[derive(Clone, Debug)]
@@ -121,6 +123,40 @@ impl Place {
     }
 }
 
+/// How a dump looks now: `file`, and in `segments` the `.pN` of a main file called `name`, where they are its own.
+///
+/// # Errors
+/// When the system does not answer. A dump that is not there is no error but an empty look.
+pub fn look_at(file: &Path, name: &str, segments: Option<&Path>) -> io::Result<Look> {
+    let mut marks = match fs::symlink_metadata(file) {
+        Ok(metadata) => vec![Mark::of(&metadata)],
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::default()),
+        Err(error) => return Err(error),
+    };
+    let Some(directory) = segments else {
+        return Ok(Look(marks));
+    };
+    let mut own = Vec::new();
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look(marks)),
+        entries => entries?,
+    };
+    for entry in entries {
+        let segment = entry?.file_name();
+        if segment.to_str().and_then(segment_of) == Some(name) {
+            own.push(segment);
+        }
+    }
+    own.sort();
+    for segment in own {
+        // One that is gone by now was merged into the file, which looks different then.
+        if let Ok(metadata) = fs::symlink_metadata(directory.join(segment)) {
+            marks.push(Mark::of(&metadata));
+        }
+    }
+    Ok(Look(marks))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +180,31 @@ mod tests {
         let listing = Place::of(root.path(), &source(None), true)[0].list().unwrap();
         assert_eq!(listing.dumps, ["java_pid1.hprof"]);
         assert_eq!(listing.segments, ["java_pid1.hprof.p0"]);
+    }
+
+    #[test]
+    fn a_look_takes_in_a_dumps_own_segments() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [
+            "claimed",
+            "java_pid1.hprof.p0",
+            "java_pid1.hprof.p1",
+            "java_pid2.hprof.p0",
+        ] {
+            fs::write(root.path().join(name), b"x").unwrap();
+        }
+        let file = root.path().join("claimed");
+        let look = |segments| look_at(&file, "java_pid1.hprof", segments).unwrap().0.len();
+        assert_eq!(look(Some(root.path())), 3);
+        assert_eq!(look(None), 1);
+        assert!(
+            look_at(&root.path().join("none"), "x", None)
+                .unwrap()
+                .0
+                .is_empty()
+        );
+        // What cannot be asked for is not taken for gone.
+        assert!(look_at(&file.join("below"), "x", None).is_err());
     }
 
     #[test]

@@ -2,11 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::ledger::Mark;
 
-/// A dump as it looked: the file and all its `.pN` segments.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A dump as it looked: the file and all its `.pN` segments. Empty where the file is gone.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct Look(pub Vec<Mark>);
+
+impl Look {
+    /// The file itself.
+    #[must_use]
+    pub fn file(&self) -> Option<Mark> {
+        self.0.first().copied()
+    }
+}
 
 /// Since when something has looked the same.
 #[derive(Clone, Debug)]
@@ -49,7 +60,6 @@ mod tests {
     #[test]
     fn growth_of_the_file_or_of_a_segment_starts_the_wait_again() {
         let mark = |size| Mark {
-            device: 1,
             inode: 1,
             size,
             modified_ns: 0,

@@ -1,25 +1,29 @@
 //! The agent's loop: look, claim, and bring one dump after the other to its end.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 use super::attempt::{Attempt, Context, Error, Evidence, Outcome};
-use super::ledger::{Entry, Stage};
+use super::ledger::Stage;
 use super::places::Place;
 use super::quiet::Quiet;
-use super::quota;
-use super::record::Completeness;
 use super::retry;
 use super::time::Time;
 use super::tracked::Tracked;
 use super::watch::Watcher;
 use crate::key::KeyTemplate;
+use crate::shutdown::Signals;
 
+mod choose;
 mod look;
+mod say;
+
+pub(super) use say::chain;
+use say::say;
 
 /// What the loop knows.
 pub struct Shipper {
@@ -29,6 +33,12 @@ pub struct Shipper {
     pub(super) settle: Duration,
     pub(super) max_dumps: u32,
     pub(super) once: bool,
+    /// When the process began: what was written before is older than the pod, unless the ledger says otherwise.
+    pub(super) started: Time,
+    /// What is on volumes of the user's own has not been told from what comes later.
+    first_look: bool,
+    /// Places whose claimed dumps could not be read yet.
+    unrecovered: Vec<Place>,
     tracked: Vec<Tracked>,
     segments: HashMap<PathBuf, Quiet>,
     ending: bool,
@@ -40,7 +50,20 @@ pub struct Shipper {
 }
 
 /// A dump under way.
-type Running = JoinHandle<(Attempt, Result<Outcome, Error>)>;
+struct Running {
+    name: String,
+    container: String,
+    handle: JoinHandle<(Attempt, Result<Outcome, Error>)>,
+}
+
+/// How it ended.
+struct Ended {
+    name: String,
+    container: String,
+    /// Nothing where it panicked.
+    attempt: Option<Attempt>,
+    result: Result<Outcome, Error>,
+}
 
 const RESCAN: Duration = Duration::from_secs(5);
 /// Attempts of a `--once` run before it says that it could not.
@@ -61,8 +84,14 @@ impl Shipper {
         settle: Duration,
         max_dumps: u32,
         once: bool,
+        started: Time,
     ) -> Self {
+        let own = places.iter().filter(|place| !place.is_foreign());
         Self {
+            // Who asks for what is there to be shipped means old dumps as well.
+            first_look: !once && !context.disk.history(started).looked,
+            unrecovered: own.cloned().collect(),
+            started,
             context,
             places,
             template,
@@ -80,25 +109,21 @@ impl Shipper {
 
     /// Runs until a signal comes, or with `once` until nothing is left to do. Answers whether every dump that was seen
     /// has been shipped, or waits for somebody with good reason.
-    ///
-    /// # Errors
-    /// When signals cannot be heard.
-    pub async fn run(mut self) -> std::io::Result<bool> {
+    pub async fn run(mut self, signals: &mut Signals) -> bool {
         let mut watcher = Watcher::new();
-        let mut stop = Box::pin(crate::shutdown::requested());
         let mut running: Option<Running> = None;
-        self.recover();
         loop {
             for place in &self.places {
                 watcher.watch(place.directory());
                 watcher.watch(&self.context.disk.claimed(&place.source.name));
             }
+            self.recover();
             self.look(Instant::now());
             if running.is_none() {
                 running = self.next_task().map(spawn(&self.context));
             }
             if running.is_none() && (self.once || self.ending) && self.is_done() {
-                return Ok(self.all_shipped());
+                return self.all_shipped();
             }
             tokio::select! {
                 () = watcher.changed() => {}
@@ -107,11 +132,10 @@ impl Shipper {
                     running = None;
                     self.ended(ended, Instant::now());
                 }
-                signal = &mut stop => {
-                    let signal = signal?;
+                signal = signals.next() => {
                     if self.ending {
                         tracing::warn!(signal, "asked again to end: leaving at once, unshipped dumps stay where they are");
-                        return Ok(false);
+                        return false;
                     }
                     tracing::info!(signal, "asked to end: shipping what is there");
                     self.ending = true;
@@ -119,75 +143,31 @@ impl Shipper {
                     for dump in &mut self.tracked {
                         dump.not_before = None;
                     }
-                    stop = Box::pin(crate::shutdown::requested());
                 }
             }
         }
     }
 
-    fn next_task(&mut self) -> Option<Task> {
-        let now = Instant::now();
-        // First what needs no upload: it frees the disk.
-        let evidence = |dump: &Tracked| dump.evidence(self.settle, self.ending, now);
-        let finishing = |dump: &&Tracked| dump.needs_no_upload(evidence(dump)) && dump.is_due(now);
-        if let Some(dump) = self.tracked.iter().find(finishing) {
-            return Some(Task::Ship(dump.attempt(Evidence::Settled)));
-        }
-        self.tracked.sort_by_key(|dump| dump.entry.time);
-        let mut ready: Vec<Attempt> = Vec::new();
-        let mut due: Vec<bool> = Vec::new();
-        for dump in self.tracked.iter().filter(|dump| !dump.rests() && !dump.given_up) {
-            if let Some(evidence) = evidence(dump) {
-                ready.push(dump.attempt(evidence));
-                due.push(dump.is_due(now));
-            }
-        }
-        if ready.is_empty() {
-            self.held = None;
-            return None;
-        }
-        let wall = Time::now();
-        let uploads: Vec<Time> = self
-            .context
-            .disk
-            .history(wall)
-            .uploads
-            .iter()
-            .map(|upload| upload.at)
-            .collect();
-        let quota::Decision { ship, hold, drop } =
-            quota::decide(&uploads, ready.len(), self.max_dumps, wall, self.ending);
-        let held = hold
-            .and_then(|at| ready.get(at))
-            .map(|attempt| attempt.name.clone());
-        if held.is_some() && held != self.held {
-            tracing::warn!(
-                max_dumps = self.max_dumps,
-                "the newest dump is held back: as many as max-dumps allows were shipped in 24 hours"
-            );
-        }
-        self.held = held;
-        let chosen = |places: &[usize]| places.iter().copied().find(|&at| due.get(at) == Some(&true));
-        // Those that are dropped come last, so that the record of the one that was held back counts them.
-        if let Some(at) = chosen(&ship) {
-            return Some(Task::Ship(ready.swap_remove(at)));
-        }
-        chosen(&drop).map(|at| Task::Drop(ready.swap_remove(at)))
-    }
-
-    fn ended(&mut self, (attempt, result): (Attempt, Result<Outcome, Error>), now: Instant) {
-        let Attempt {
+    fn ended(&mut self, ended: Ended, now: Instant) {
+        let Ended {
             name,
-            entry,
-            file,
-            evidence,
-            look,
-            sent: _,
-        } = attempt;
-        let mine = |dump: &Tracked| dump.name == name && dump.entry.container == entry.container;
+            container,
+            attempt,
+            result,
+        } = ended;
+        let mine = |dump: &Tracked| dump.name == name && dump.entry.container == container;
         let Some(at) = self.tracked.iter().position(mine) else {
             return;
         };
+        let Some(dump) = self.tracked.get_mut(at) else {
+            return;
+        };
+        if let Some(Attempt { entry, .. }) = &attempt {
+            dump.entry = entry.clone();
+        } else if let Some(entry) = self.context.disk.entry(&container, &name) {
+            dump.entry = entry;
+        }
+        let (entry, file) = (dump.entry.clone(), dump.file.clone());
         match result {
             Ok(outcome) => {
                 say(&file, &entry.container, &outcome);
@@ -197,20 +177,27 @@ impl Shipper {
                     tracing::info!("the store takes dumps again");
                 }
                 let stays = match outcome {
-                    Outcome::NotYet | Outcome::ShippedAsItStood(_) => true,
-                    Outcome::Shipped(_) | Outcome::Rejected(..) | Outcome::Dropped | Outcome::Forgotten => {
+                    Outcome::NotYet | Outcome::Changed | Outcome::TooShort | Outcome::ShippedAsItStood(_) => {
+                        true
+                    }
+                    Outcome::Shipped(_) | Outcome::Rejected(..) | Outcome::Dropped => {
                         matches!(entry.stage, Stage::Kept { .. })
                     }
+                    Outcome::Forgotten => attempt.as_ref().is_some_and(|attempt| !attempt.look.0.is_empty()),
                     Outcome::Vanished => false,
                 };
                 if !stays {
                     self.tracked.remove(at);
                 } else if let Some(dump) = self.tracked.get_mut(at) {
-                    dump.entry = entry;
                     dump.failures = 0;
-                    // No second look at the same bytes. When we are to end, none at all: the wait could be long.
-                    dump.given_up = matches!(outcome, Outcome::NotYet) && evidence == Evidence::Ending;
-                    dump.judged = Some(look);
+                    if let Some(Attempt { evidence, look, .. }) = attempt
+                        && !matches!(outcome, Outcome::Changed)
+                    {
+                        // No second look at the same bytes. When we are to end, none at all: the wait could be long.
+                        dump.given_up = matches!(outcome, Outcome::NotYet) && evidence == Evidence::Ending;
+                        dump.too_short = matches!(outcome, Outcome::TooShort).then(|| look.clone());
+                        dump.judged = Some(look);
+                    }
                 }
             }
             Err(error) => {
@@ -218,34 +205,15 @@ impl Shipper {
                 self.said = Some(text);
                 if let Some(dump) = self.tracked.get_mut(at) {
                     let person = error.needs_a_person();
-                    dump.entry = entry;
                     dump.failures += 1;
-                    dump.not_before = Some(now + retry::pause(dump.failures, person, chance()));
+                    dump.not_before = Some(now + retry::pause(dump.failures, person, self.ending, chance()));
+                    // A store may come back or be put right until SIGKILL comes.
+                    let hopeless = person && !matches!(error, Error::Store(_));
                     dump.given_up =
-                        self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && person;
+                        self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && hopeless;
                 }
             }
         }
-    }
-
-    /// Says what is wrong, once for each cause in a row, and returns the cause.
-    fn complaint(&self, error: &Error, entry: &Entry) -> String {
-        let (text, detail) = (error.to_string(), chain(error));
-        let cause = error
-            .cause()
-            .map_or_else(|| text.clone(), |cause| cause.to_string());
-        let (container, dump) = (&entry.container, &entry.file);
-        if self.said.as_ref() == Some(&cause) {
-            tracing::debug!(container, dump, detail, "{text}");
-        } else {
-            tracing::error!(
-                container,
-                dump,
-                detail,
-                "{text}; the dump is kept and tried again"
-            );
-        }
-        cause
     }
 
     /// Whether nothing is left that this process can do.
@@ -261,6 +229,14 @@ impl Shipper {
         for dump in self.tracked.iter().filter(|dump| dump.given_up) {
             let (container, dump, file) = (&dump.entry.container, &dump.entry.file, dump.file.display());
             tracing::warn!(container, dump, "not shipped: the dump is kept in {file}");
+        }
+        for dump in self.tracked.iter().filter(|dump| dump.is_too_short()) {
+            let (container, dump, file) = (&dump.entry.container, &dump.entry.file, dump.file.display());
+            tracing::warn!(
+                container,
+                dump,
+                "not shipped: nothing of a dump had been written yet; the file is kept in {file}"
+            );
         }
         self.unclaimed.is_empty() && self.tracked.iter().all(|dump| !dump.given_up)
     }
@@ -290,7 +266,9 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
     let context = Arc::clone(context);
     move |task| {
         let context = Arc::clone(&context);
-        tokio::spawn(async move {
+        let (Task::Ship(attempt) | Task::Drop(attempt)) = &task;
+        let (name, container) = (attempt.name.clone(), attempt.entry.container.clone());
+        let handle = tokio::spawn(async move {
             match task {
                 Task::Ship(mut attempt) => {
                     let result = attempt.ship(&context).await;
@@ -301,90 +279,35 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
                     (attempt, result)
                 }
             }
-        })
+        });
+        Running {
+            name,
+            container,
+            handle,
+        }
     }
 }
 
 /// Never returns where nothing is running.
-async fn end_of(running: &mut Option<Running>) -> (Attempt, Result<Outcome, Error>) {
-    loop {
-        match running {
-            None => std::future::pending::<()>().await,
-            Some(handle) => match handle.await {
-                Ok(ended) => return ended,
-                Err(error) => {
-                    // A bug of ours; the ledger knows where to go on, at the next start.
-                    tracing::error!(%error, "shipping a dump ended unexpectedly");
-                    *running = None;
-                }
-            },
-        }
+async fn end_of(running: &mut Option<Running>) -> Ended {
+    let Some(Running {
+        name,
+        container,
+        handle,
+    }) = running
+    else {
+        return std::future::pending().await;
+    };
+    let (attempt, result) = match handle.await {
+        Ok((attempt, result)) => (Some(attempt), result),
+        Err(error) => (None, Err(Error::Panicked(error.to_string()))),
+    };
+    Ended {
+        name: std::mem::take(name),
+        container: std::mem::take(container),
+        attempt,
+        result,
     }
-}
-
-fn say(file: &Path, container: &str, outcome: &Outcome) {
-    let file = file.to_string_lossy();
-    let file: &str = &file;
-    match outcome {
-        Outcome::Shipped(record) | Outcome::ShippedAsItStood(record) => {
-            let completeness = match &record.completeness {
-                Completeness::Complete => "complete".to_owned(),
-                Completeness::Truncated { offset, reason } => format!("truncated at byte {offset}: {reason}"),
-            };
-            tracing::info!(
-                container,
-                reason = record.reason.as_str(),
-                key = record.key,
-                dump_bytes = record.bytes.dump,
-                object_bytes = record.bytes.object,
-                codec = record.codec.as_str(),
-                completeness,
-                crc32 = record.crc32,
-                sha256 = record.sha256,
-                dropped = record.dropped,
-                "shipped {}",
-                record.key
-            );
-            if matches!(outcome, Outcome::ShippedAsItStood(_)) {
-                tracing::warn!(
-                    container,
-                    file,
-                    "the dump may have had a writer still: shipped as it stood, and kept"
-                );
-            }
-        }
-        Outcome::Rejected(verdict, place) => {
-            tracing::warn!(
-                container,
-                file,
-                "{verdict}; not shipped, it is now {}",
-                place.display()
-            );
-        }
-        Outcome::Dropped => tracing::warn!(
-            container,
-            file,
-            "dropped: more dumps than max-dumps allows in 24 hours"
-        ),
-        Outcome::Vanished => tracing::warn!(
-            container,
-            file,
-            "somebody else deleted the dump before it was shipped"
-        ),
-        Outcome::NotYet => tracing::debug!(container, file, "not finished yet"),
-        Outcome::Forgotten => {}
-    }
-}
-
-/// What stands behind an error, its own text left out.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = Vec::new();
-    let mut source = error.source();
-    while let Some(error) = source {
-        texts.push(error.to_string());
-        source = error.source();
-    }
-    texts.join(": ")
 }
 
 /// Enough chance for spreading retries: the hasher's keys are random for each process and each call.
@@ -393,4 +316,29 @@ fn chance() -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits do")]
     let chance = RandomState::new().hash_one(Instant::now()) as u32;
     chance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_of_the_dump_that_was_under_way() {
+        let mut running = Some(Running {
+            name: "n".to_owned(),
+            container: "app".to_owned(),
+            handle: tokio::spawn(async { panic!("a bug") }),
+        });
+        let Ended {
+            name,
+            container,
+            attempt,
+            result,
+        } = end_of(&mut running).await;
+        assert_eq!((name.as_str(), container.as_str()), ("n", "app"));
+        assert!(attempt.is_none());
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains("a bug of heapship"), "{error}");
+        assert!(!error.needs_a_person());
+    }
 }

@@ -9,10 +9,10 @@ mod folder;
 
 use bytes::Bytes;
 
-pub use cloud::Connection;
+pub use cloud::{Connection, StoreChecksum};
 pub use error::{Cause, Error};
 
-use super::destination::Destination;
+use crate::destination::{Destination, Scheme};
 use cloud::Cloud;
 use folder::Folder;
 
@@ -37,14 +37,25 @@ pub struct PartTag(String);
 pub struct UploadId(pub String);
 
 impl Store {
-    /// Makes ready what does not need the network: clients, certificates, addresses.
+    /// Makes ready what does not need the network: clients, certificates, addresses. Requests may take as long as a part
+    /// of `part_size` bytes needs.
     ///
     /// # Errors
     /// When the settings contradict each other or a certificate cannot be read.
-    pub fn open(destination: &Destination, connection: &Connection) -> Result<Self, Error> {
-        match destination {
-            Destination::S3 { bucket, prefix } => Cloud::open(bucket, prefix, connection).map(Self::Cloud),
-            Destination::File { path } => Ok(Self::Folder(Folder::new(path.clone()))),
+    pub fn open(destination: &Destination, connection: &Connection, part_size: usize) -> Result<Self, Error> {
+        let Destination {
+            scheme,
+            bucket,
+            prefix,
+        } = destination;
+        match scheme {
+            Scheme::S3 => Cloud::open(bucket, prefix, connection, part_size).map(Self::Cloud),
+            Scheme::File => Ok(Self::Folder(Folder::new(prefix.into()))),
+            Scheme::Gs | Scheme::Az => Err(Error {
+                attempted: format!("use {destination}"),
+                cause: Cause::Settings,
+                source: "there are s3:// and file://".into(),
+            }),
         }
     }
 

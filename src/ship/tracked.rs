@@ -10,6 +10,7 @@ use super::attempt::{Attempt, Evidence};
 use super::gzip::is_gzip;
 use super::ledger::{Entry, Stage};
 use super::quiet::{Look, Quiet};
+use super::record::Completeness;
 use super::source;
 
 /// A dump and what was seen of it.
@@ -20,12 +21,17 @@ pub struct Tracked {
     pub entry: Entry,
     /// The file.
     pub file: PathBuf,
+    /// Where its segments are, unless a later dump of its name has taken them over: their JVM is another one.
+    pub segments: Option<PathBuf>,
     /// Since when it looks the same.
     pub quiet: Quiet,
     /// What its end looked like, at which look.
     ending: Option<(Look, End)>,
     /// The look at which a walk said that it is not whole.
     pub judged: Option<Look>,
+    /// The look at which it was too short to tell what it is: `HotSpot` makes the file before the collection that a dump
+    /// of live objects begins with, which may take minutes.
+    pub too_short: Option<Look>,
     /// Attempts that failed in a row.
     pub failures: u32,
     /// When the next attempt may be.
@@ -60,9 +66,11 @@ impl Tracked {
             name,
             entry,
             file,
+            segments: None,
             quiet: Quiet::new(look, now),
             ending: None,
             judged: None,
+            too_short: None,
             failures: 0,
             not_before: None,
             given_up: false,
@@ -86,6 +94,9 @@ impl Tracked {
         let end = self.ending.as_ref().map_or(End::Other, |(_, end)| *end);
         let news = self.judged.as_ref() != Some(self.quiet.last());
         let quiet = |pause: Duration| self.quiet.settled(pause.min(settle), now);
+        if self.is_too_short() {
+            return None;
+        }
         if news && end == End::Record {
             // First, also where it has been quiet for long: it costs one pass over the file, the others cost two.
             Some(Evidence::LooksWhole)
@@ -103,30 +114,44 @@ impl Tracked {
     /// Whether it is stored, or gone: what is left is tidying up.
     #[must_use]
     pub fn needs_no_upload(&self, evidence: Option<Evidence>) -> bool {
-        let gone = self.quiet.last().0.is_empty();
+        let look = self.quiet.last();
+        let gone = look.0.is_empty();
+        let foreign = self.entry.foreign.is_some();
         match &self.entry.stage {
-            Stage::Stored {
-                as_it_stood: None, ..
-            } => true,
-            Stage::Stored {
-                as_it_stood: Some(_), ..
-            } if self.rests() => evidence == Some(Evidence::Settled),
+            Stage::Stored { unsure, .. } if self.entry.stage.is_as_sent(look) => {
+                !unsure || evidence == Some(Evidence::Settled)
+            }
+            // Another dump is in the place of one that was stored, and will be claimed next.
+            Stage::Stored { unsure: false, .. } if foreign => true,
             Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } | Stage::Kept { .. } => gone,
+        }
+    }
+
+    /// Whether all of it is stored: what is left of its segments is of no use. Those of a dump that is not whole go after
+    /// it, since they are part of how it looked when it was sent.
+    #[must_use]
+    pub fn is_stored_whole(&self) -> bool {
+        match &self.entry.stage {
+            Stage::Stored { record, .. } => record.completeness == Completeness::Complete,
+            Stage::Claimed | Stage::Uploading { .. } | Stage::Kept { .. } => false,
         }
     }
 
     /// Whether there is nothing to do as long as the file stays as it is.
     #[must_use]
     pub fn rests(&self) -> bool {
-        let now = self.quiet.last().0.first();
+        let look = self.quiet.last();
         match &self.entry.stage {
-            Stage::Kept { mark }
-            | Stage::Stored {
-                as_it_stood: Some(mark),
-                ..
-            } => now == Some(mark),
-            Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } => false,
+            Stage::Kept { mark } => look.file() == Some(*mark),
+            Stage::Stored { unsure: true, .. } => self.entry.stage.is_as_sent(look),
+            Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } => self.is_too_short(),
         }
+    }
+
+    /// Whether it is too short to tell what it is, and has been for long.
+    #[must_use]
+    pub fn is_too_short(&self) -> bool {
+        self.too_short.as_ref() == Some(self.quiet.last())
     }
 
     /// Whether the pause after the last failure is over.
@@ -143,8 +168,8 @@ impl Tracked {
             entry: self.entry.clone(),
             file: self.file.clone(),
             evidence,
+            segments: self.segments.clone(),
             look: self.quiet.last().clone(),
-            sent: None,
         }
     }
 }

@@ -14,6 +14,27 @@ use super::store::{self, Metadata, PartTag, Store, UploadId};
 /// Parts on their way at a time. More would hide latency better and cost 8 MiB each.
 const IN_FLIGHT: usize = 2;
 
+/// Four compress faster than stores take parts, and memory grows with each: a node of 64 CPUs must not push the agent
+/// over its limit.
+const MAX_DEFAULT_THREADS: usize = 4;
+
+/// Compressing threads where nobody says: as many as there are CPUs, up to 4.
+#[must_use]
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(MAX_DEFAULT_THREADS))
+}
+
+/// Bytes of memory that a shipment takes at its peak, however large the dump is.
+///
+/// The process itself, about 7 MiB; two blocks for each thread and one that is being cut, 1 MiB plain and at most 1.2 MiB
+/// as a member each; the parts in flight, the one that is being filled and a copy on its way through TLS.
+#[must_use]
+pub const fn peak_memory(threads: usize, part_size: usize) -> usize {
+    const BASE: usize = 7 << 20;
+    const BLOCK: usize = (1 << 20) + (12 << 20) / 10;
+    BASE + (2 * threads + 1) * BLOCK + (IN_FLIGHT + 2) * part_size
+}
+
 /// Why an upload did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -200,5 +221,17 @@ impl Parts<'_> {
             *place = Some(tag);
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shipment_fits_into_64_mib_on_any_number_of_cpus() {
+        assert!((1..=MAX_DEFAULT_THREADS).contains(&default_threads()));
+        assert!(peak_memory(MAX_DEFAULT_THREADS, 8 << 20) < 64 << 20);
+        assert!(peak_memory(2, 8 << 20) < 52 << 20);
     }
 }

@@ -48,6 +48,31 @@ fn a_dump_arrives_in_parts_at_an_s3_server() {
 }
 
 #[test]
+fn parts_arrive_whatever_the_store_is_to_verify_them_by() {
+    for checksum in ["crc64nvme", "sha256", "none"] {
+        let scene = Scene::with_s3(false);
+        fs::write(scene.dumps().join("java_pid1.hprof"), any_dump().as_slice()).unwrap();
+        let mut agent = scene.agent();
+        agent.args(["--once", "--compression", "none", "--store-checksum", checksum]);
+        let finished = Process::spawn(&mut agent).finish(SOON);
+        assert!(finished.status.success(), "{checksum}: {:?}", finished.lines);
+        assert!(scene.only().1 == *any_dump(), "{checksum}");
+    }
+}
+
+#[test]
+fn an_endpoint_from_the_clouds_own_variable_is_used() {
+    let scene = Scene::with_s3(false);
+    fs::write(scene.dumps().join("java_pid1.hprof"), any_dump().as_slice()).unwrap();
+    let mut agent = scene.agent();
+    agent.args(["--once", "--store-endpoint", ""]);
+    agent.env("AWS_ENDPOINT_URL", &scene.s3.as_ref().unwrap().endpoint);
+    let finished = Process::spawn(&mut agent).finish(SOON);
+    assert!(finished.status.success(), "{:?}", finished.lines);
+    assert!(scene.only().1 == *any_dump());
+}
+
+#[test]
 fn a_running_agent_ships_what_a_dying_jvm_writes_and_the_jvm_notices_nothing() {
     for jdk in jdks() {
         let scene = Scene::with_s3(false);
@@ -250,7 +275,7 @@ fn memory_stays_bounded_and_no_second_file_is_written_while_a_large_dump_is_ship
     let agent = Process::spawn(
         scene
             .agent()
-            .args(["--once", "--part-size", "8Mi", "--threads", "2"]),
+            .args(["--once", "--part-size", "8Mi", "--threads", "4"]),
     );
     let status = format!("/proc/{}/status", agent.id());
     let mut peak = 0_u64;

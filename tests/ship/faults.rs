@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, os::unix::process::CommandExt as _, process::Command};
 
-use super::scene::{SOON, Scene, any_dump, files_below};
+use super::scene::{SOON, Scene, any_dump, dump_of, files_below};
 use crate::support::{process::Process, wait::until};
 
 fn with_dump(scene: Scene) -> Scene {
@@ -195,7 +195,6 @@ fn what_is_no_dump_is_put_aside_and_not_shipped() {
         b"not a dump at all, but long enough to be one",
     )
     .unwrap();
-    fs::write(scene.dumps().join("java_pid2.hprof"), b"").unwrap();
     let lines = scene.ship();
     assert!(
         lines
@@ -207,8 +206,98 @@ fn what_is_no_dump_is_put_aside_and_not_shipped() {
     assert!(scene.claimed().is_empty());
     assert_eq!(
         files_below(&scene.dumps(), &scene.dumps().join(".heapship/rejected")).len(),
-        2
+        1
     );
+}
+
+#[test]
+fn a_file_that_is_still_empty_is_waited_for_however_long_it_takes() {
+    // HotSpot makes the file, and then collects garbage for as long as it takes.
+    let scene = Scene::with_folder();
+    let agent = scene.start();
+    for beginning in [&b""[..], b"JAVA PROFILE 1.0.2"] {
+        fs::write(scene.dumps().join("pre-stop-live-1.hprof"), beginning).unwrap();
+        let claimed = scene.claimed_dump();
+        until("it was settled for long", SOON, || {
+            let said = agent.lines();
+            said.iter()
+                .any(|line| {
+                    line.contains("nothing of a dump has been written yet")
+                        && line.contains(claimed.to_str().unwrap())
+                })
+                .then_some(())
+        });
+        fs::write(&claimed, any_dump().as_slice()).unwrap();
+        until("it is shipped", SOON, || (!claimed.exists()).then_some(()));
+    }
+    fs::write(scene.dumps().join("java_pid2.hprof"), b"").unwrap();
+    let claimed = scene.claimed_dump();
+    let lines = Scene::end(agent);
+    assert!(
+        lines.iter().any(|line| line.contains("the file is kept in")),
+        "{lines:?}"
+    );
+    assert!(claimed.exists());
+    let records = scene.records();
+    assert_eq!(records.len(), 2, "{:?}", scene.objects());
+    for (key, record) in records {
+        assert!(scene.dump(&key) == *any_dump());
+        assert_eq!(record["completeness"], "complete");
+    }
+}
+
+#[test]
+fn a_store_that_is_put_right_while_the_pod_ends_gets_the_dump() {
+    let scene = with_dump(Scene::with_s3(false));
+    let mut agent = scene.agent();
+    agent.args(["--destination", "s3://later/heap"]);
+    let agent = Process::spawn(&mut agent);
+    agent.line("the bucket does not exist", SOON);
+    agent.signal(rustix::process::Signal::TERM);
+    agent.line("asked to end", SOON);
+    fs::create_dir(scene.s3.as_ref().unwrap().root.join("later")).unwrap();
+    let finished = agent.finish(SOON);
+    assert!(finished.status.success(), "{:?}", finished.lines);
+    assert!(
+        finished
+            .lines
+            .iter()
+            .any(|line| line.contains("shipped unknown/")),
+        "{:?}",
+        finished.lines
+    );
+    scene.nothing_is_left();
+}
+
+#[test]
+fn a_dump_that_changes_before_its_record_is_written_is_shipped_again_and_not_deleted() {
+    let scene = Scene::with_folder();
+    let file = scene.path("prepared");
+    fs::write(&file, any_dump().as_slice()).unwrap();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
+    // A folder in the place of the record: it cannot be written.
+    let key = "unknown/shop/unknown/checkout-1/app/20231114T221320.000Z-oom.hprof.gz";
+    let in_the_way = scene.store().join(format!("{key}.json"));
+    fs::create_dir_all(&in_the_way).unwrap();
+    let agent = scene.start();
+    fs::rename(&file, scene.dumps().join("java_pid1.hprof")).unwrap();
+    agent.line("the dump is kept and tried again", SOON);
+    let other = dump_of(21).unwrap();
+    fs::write(scene.claimed_dump(), other.as_slice()).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
+    until("the record is there", SOON, || {
+        (!scene.records().is_empty()).then_some(())
+    });
+    Scene::end(agent);
+    let (again, shipped, _) = scene.only();
+    assert_eq!(again, key);
+    assert!(shipped == *other);
 }
 
 #[test]

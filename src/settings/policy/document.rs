@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::{Agent, Error, Limits, Mode, Policy, Selector, Store};
+use crate::destination::Destination;
 use crate::key::KeyTemplate;
 use crate::names;
 use crate::quantity::{self, Bytes, thousandths};
 use crate::settings::annotations::{InvalidValue, Key};
-use crate::settings::destination::Destination;
 use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
 use crate::settings::{Compression, ContainerChoice, Liveness, OnOom, PreStop, PreStopOrder, Volume};
 
@@ -237,9 +237,19 @@ fn check_store(store: &Store) -> Result<(), String> {
         region: _,
         ca_bundle,
         allow_http,
+        checksum,
         volume,
         mount_path,
     } = store;
+    let known = ["crc64nvme", "sha256", "none"];
+    if let Some(checksum) = checksum
+        .as_ref()
+        .filter(|checksum| !known.contains(&checksum.as_str()))
+    {
+        return Err(format!(
+            "spec.store.checksum {checksum:?} must be crc64nvme, sha256 or none"
+        ));
+    }
     if let Some(endpoint) = endpoint
         && !(endpoint.starts_with("https://") || *allow_http && endpoint.starts_with("http://"))
     {

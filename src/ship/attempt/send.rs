@@ -9,7 +9,6 @@ use super::{Attempt, Context, Error, Evidence, Examined, Outcome, read_error};
 use crate::ship::codec::Codec;
 use crate::ship::gzip::is_gzip;
 use crate::ship::ledger::{Mark, Stage};
-use crate::ship::parts::part_size;
 use crate::ship::pipeline::{Form, Plan, Summary};
 use crate::ship::record::{self, Completeness, Record, Sizes, Times};
 use crate::ship::source::FileBlocks;
@@ -24,6 +23,7 @@ impl Attempt {
         context: &Context,
         store: Arc<Store>,
         mark: Mark,
+        part_size: usize,
     ) -> Result<Outcome, Error> {
         let form = sniff(&self.open()?).map_err(read_error)?;
         let mut truncated = false;
@@ -33,6 +33,7 @@ impl Attempt {
                 (_, Examined::Complete) => {}
                 _ if self.evidence == Evidence::LooksWhole => return Ok(Outcome::NotYet),
                 (_, Examined::Truncated) => truncated = true,
+                (_, Examined::TooShort) => return Ok(Outcome::TooShort),
                 (verdict, Examined::NotHprof) if self.evidence == Evidence::Settled => {
                     return self.reject(context, verdict, mark);
                 }
@@ -64,7 +65,7 @@ impl Attempt {
         let plan = Plan {
             form,
             threads: context.threads,
-            part_size: part_size(context.part_size, mark.size),
+            part_size,
         };
         let blocks = FileBlocks::new(self.open()?, mark.size);
         let summary = match upload(
@@ -74,17 +75,16 @@ impl Attempt {
             &mut Witness {
                 attempt: self,
                 context,
-                mark,
             },
         )
         .await
         {
             Ok(summary) => summary,
-            Err(upload::Error::Refused) => return Ok(Outcome::NotYet),
+            Err(upload::Error::Refused) if self.look_now()? == self.look => return Ok(Outcome::NotYet),
+            Err(upload::Error::Refused) => return Ok(Outcome::Changed),
             Err(upload::Error::Store(error)) => return Err(error.into()),
             Err(upload::Error::Pipeline(error)) => return Err(error.into()),
         };
-        self.sent = Some(mark);
         let Some(completeness) = Completeness::of(&summary) else {
             return Ok(Outcome::NotYet);
         };
@@ -92,7 +92,8 @@ impl Attempt {
         let record = Box::new(self.record(context, object, codec, summary, completeness));
         self.entry.stage = Stage::Stored {
             record,
-            as_it_stood: unsure.then_some(mark),
+            sent: self.look.clone(),
+            unsure,
         };
         self.save(context);
         self.finish(context, &store).await
@@ -169,7 +170,6 @@ impl Attempt {
 struct Witness<'a> {
     attempt: &'a mut Attempt,
     context: &'a Context,
-    mark: Mark,
 }
 
 impl Witness<'_> {
@@ -191,12 +191,13 @@ impl Caller for Witness<'_> {
     }
 
     fn accepts(&mut self, summary: &Summary) -> bool {
-        let unchanged = matches!(self.attempt.mark(), Ok(Some(now)) if now == self.mark);
+        let Attempt { look, evidence, .. } = &*self.attempt;
+        let Ok(now) = self.attempt.look_now() else {
+            return false;
+        };
         match Completeness::of(summary) {
-            Some(Completeness::Complete) => unchanged,
-            Some(Completeness::Truncated { .. }) => {
-                unchanged && self.attempt.evidence != Evidence::LooksWhole
-            }
+            Some(Completeness::Complete) => now.file() == look.file(),
+            Some(Completeness::Truncated { .. }) => now == *look && *evidence != Evidence::LooksWhole,
             None => false,
         }
     }

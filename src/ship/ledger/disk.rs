@@ -12,12 +12,11 @@ use super::Entry;
 use crate::ship::quota;
 use crate::ship::time::Time;
 
-/// How a file looks: another mark means another content.
+/// How a file looks: another mark means another content. Its file system is left out: a volume that is mounted again can
+/// have another number.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Mark {
-    /// Its file system.
-    pub device: u64,
-    /// Its number there.
+    /// Its number in its file system.
     pub inode: u64,
     /// Bytes.
     pub size: u64,
@@ -43,6 +42,9 @@ pub struct History {
     pub uploads: Vec<Upload>,
     /// Dumps that the quota cost and that no record has told of yet.
     pub dropped: u64,
+    /// What lay on volumes of the user's own before this pod was told from what came later.
+    #[serde(default)]
+    pub looked: bool,
 }
 
 /// One upload.
@@ -91,7 +93,6 @@ impl Mark {
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self {
-            device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.len(),
             modified_ns: metadata
@@ -99,6 +100,12 @@ impl Mark {
                 .saturating_mul(1_000_000_000)
                 .saturating_add(metadata.mtime_nsec()),
         }
+    }
+
+    /// When it was written last, to the millisecond, where that is a time of ours.
+    #[must_use]
+    pub fn written(&self) -> Option<Time> {
+        Time::from_millisecond(self.modified_ns.div_euclid(1_000_000))
     }
 }
 
@@ -168,7 +175,8 @@ impl Disk {
         }
         let (temporary, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with('.'));
         for name in temporary {
-            fs::remove_file(folder.join(name))?;
+            // NFS keeps a deleted file that is open as `.nfsXXXX`, which cannot be removed. It costs nothing.
+            drop(fs::remove_file(folder.join(name)));
         }
         let mut dumps: Vec<String> = names
             .iter()
@@ -177,15 +185,21 @@ impl Disk {
         dumps.sort();
         dumps.dedup();
         let found = dumps.into_iter().map(|name| {
-            let entry = fs::read(folder.join(format!("{name}.json")));
             Found {
                 file: names.contains(&name),
                 // One that cannot be read is made again from the file's name.
-                entry: entry.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+                entry: self.entry(container, &name),
                 name,
             }
         });
         Ok(found.collect())
+    }
+
+    /// What is noted about a dump, where it can be read.
+    #[must_use]
+    pub fn entry(&self, container: &str, name: &str) -> Option<Entry> {
+        let bytes = fs::read(self.claimed(container).join(format!("{name}.json"))).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Renames a dump into our folder. Both are on one file system, so the JVM may still be writing.
@@ -258,13 +272,19 @@ impl Disk {
     }
 }
 
-/// Makes a folder with exactly this mode; the process's umask does not count. One that is there stays as it is.
+/// Makes a folder with exactly this mode; the process's umask does not count. One that is there gets it as well, where it
+/// is ours: a kill may have come before the mode.
 fn folder(path: &Path, mode: u32) -> io::Result<()> {
     match fs::create_dir(path) {
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
+    let metadata = fs::metadata(path)?;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if ours && metadata.permissions().mode() & 0o7777 != mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -284,5 +304,64 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ship::ledger::Stage;
+
+    fn disk(root: &Path) -> Disk {
+        Disk::open(root, &[("app", root)]).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_removed_hides_no_dump() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = disk(root.path());
+        let claimed = disk.claimed("app");
+        fs::create_dir(claimed.join(".nfs0001")).unwrap();
+        fs::write(claimed.join(".nfs0001/open"), b"").unwrap();
+        fs::write(claimed.join(".half.json"), b"{").unwrap();
+        fs::write(claimed.join("20261125T210533.123Z~java_pid1.hprof"), b"x").unwrap();
+        let found = disk.found("app").unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].file);
+        assert!(!claimed.join(".half.json").exists());
+    }
+
+    #[test]
+    fn a_folder_of_ours_gets_its_mode_back() {
+        let root = tempfile::tempdir().unwrap();
+        drop(disk(root.path()));
+        let claimed = root.path().join(".heapship/claimed");
+        fs::set_permissions(&claimed, Permissions::from_mode(0o700)).unwrap();
+        drop(disk(root.path()));
+        assert_eq!(
+            fs::metadata(&claimed).unwrap().permissions().mode() & 0o7777,
+            SHARED
+        );
+    }
+
+    #[test]
+    fn a_note_is_read_back() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = disk(root.path());
+        let time = Time::from_millisecond(1_795_640_733_123).unwrap();
+        let entry = Entry {
+            container: "app".to_owned(),
+            file: "java_pid1.hprof".to_owned(),
+            reason: crate::ship::dump_name::Reason::Oom,
+            sequence: 7,
+            time,
+            seen: time,
+            key: "k".to_owned(),
+            foreign: None,
+            stage: Stage::Claimed,
+        };
+        disk.save("n", &entry).unwrap();
+        assert_eq!(disk.entry("app", "n"), Some(entry));
+        assert_eq!(disk.entry("app", "other"), None);
     }
 }

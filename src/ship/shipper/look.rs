@@ -1,6 +1,5 @@
 //! Looking: what is in the ledger, what has appeared, what has grown, which segments nobody will need again.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,32 +8,39 @@ use std::time::Instant;
 use super::Shipper;
 use crate::key::Values;
 use crate::ship::dump_name::{Reason, segment_of};
-use crate::ship::ledger::{Entry, Found, Mark, Stage, claimed_name, parse_claimed_name};
-use crate::ship::places::{Listing, Place};
+use crate::ship::ledger::{Entry, Found, History, Mark, Stage, claimed_name, parse_claimed_name};
+use crate::ship::places::{Listing, Place, look_at};
 use crate::ship::quiet::{Look, Quiet};
 use crate::ship::time::Time;
 use crate::ship::tracked::Tracked;
 
 impl Shipper {
-    /// Reads what an agent before this one has left.
+    /// Reads what an agent before this one has left. What cannot be read now is tried again at the next look.
     pub(super) fn recover(&mut self) {
-        for place in self.places.clone().iter().filter(|place| !place.is_foreign()) {
+        for place in std::mem::take(&mut self.unrecovered) {
             let container = &place.source.name;
+            let claimed = self.context.disk.claimed(container);
             let found = match self.context.disk.found(container) {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::error!(container, %error, "cannot read what was claimed before");
+                    self.complain(&claimed, "cannot look into", &error);
+                    self.unrecovered.push(place);
                     continue;
                 }
             };
+            self.unclaimed.remove(&claimed);
             for Found { name, file, entry } in found {
-                let Some(entry) = entry.or_else(|| self.adopted(place, &name)) else {
+                let known = |dump: &Tracked| dump.name == name && dump.entry.container == *container;
+                if self.tracked.iter().any(known) {
+                    continue;
+                }
+                let Some(entry) = entry.or_else(|| self.adopted(&place, &name)) else {
                     tracing::warn!(container, name, "not one of ours; left alone");
                     continue;
                 };
                 let path = match &entry.foreign {
                     Some(path) => path.clone(),
-                    None => self.context.disk.claimed(container).join(&name),
+                    None => claimed.join(&name),
                 };
                 if file {
                     tracing::info!(container, dump = entry.file, "found again: going on with it");
@@ -51,6 +57,7 @@ impl Shipper {
             container: place.source.name.clone(),
             file: file.to_owned(),
             reason: Reason::of(file),
+            sequence: self.next_sequence(),
             time,
             seen: Time::now(),
             key: self.key(place, text, Reason::of(file)),
@@ -59,10 +66,15 @@ impl Shipper {
         })
     }
 
+    fn next_sequence(&self) -> u64 {
+        let sequences = self.tracked.iter().map(|dump| dump.entry.sequence);
+        sequences.max().unwrap_or(0).saturating_add(1)
+    }
+
     /// Claims what has appeared and looks at what is growing.
     pub(super) fn look(&mut self, now: Instant) {
         self.unclaimed.retain(|file, _| file.exists());
-        let mut segments: BTreeMap<String, Vec<(String, Mark)>> = BTreeMap::new();
+        let mut appeared: Vec<(Time, Place, String)> = Vec::new();
         for place in self.places.clone() {
             let listing = match place.list() {
                 Ok(listing) => {
@@ -74,39 +86,68 @@ impl Shipper {
                     Listing::default()
                 }
             };
-            for name in &listing.dumps {
-                let file = place.directory().join(name);
-                match self.take(&place, name, &file, now) {
-                    Ok(()) => drop(self.unclaimed.remove(&file)),
-                    // Renamed or deleted by somebody between listing and claiming.
+            self.look_at_segments(&place, &listing, now);
+            for name in listing.dumps {
+                let file = place.directory().join(&name);
+                match fs::symlink_metadata(&file) {
+                    Ok(metadata) => appeared.push((file_time(&metadata), place.clone(), name)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => self.complain(&file, "cannot claim", &error),
+                    Err(error) => self.complain(&file, "cannot look at", &error),
                 }
             }
-            let marked = marks(&place, &listing);
-            self.look_at_segments(&place, &listing, &marked, now);
-            segments.entry(place.source.name).or_default().extend(marked);
         }
-        let looks: Vec<Look> = self
-            .tracked
-            .iter()
-            .map(|dump| self.look_of(dump, &segments))
-            .collect();
-        for (dump, look) in self.tracked.iter_mut().zip(looks) {
-            dump.look(look, now);
+        // Those that appeared between two looks are put in order by their own times.
+        appeared.sort_by_key(|(time, ..)| *time);
+        for (_, place, name) in appeared {
+            let file = place.directory().join(&name);
+            match self.take(&place, &name, &file, now) {
+                Ok(()) => drop(self.unclaimed.remove(&file)),
+                // Renamed or deleted by somebody between listing and claiming.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.complain(&file, "cannot claim", &error),
+            }
+        }
+        self.end_first_look();
+        let segments: Vec<Option<PathBuf>> = self.tracked.iter().map(|dump| self.segments_of(dump)).collect();
+        for (dump, segments) in self.tracked.iter_mut().zip(segments) {
+            dump.segments = segments;
+            // Where the system does not answer, nothing is known, and least of all that the dump is gone.
+            if let Ok(look) = look_at(&dump.file, &dump.entry.file, dump.segments.as_deref()) {
+                dump.look(look, now);
+            }
+        }
+    }
+
+    /// From now on what appears on a volume of the user's own is this pod's.
+    fn end_first_look(&mut self) {
+        if !self.first_look || !self.unrecovered.is_empty() {
+            return;
+        }
+        self.first_look = false;
+        let history = History {
+            looked: true,
+            ..self.context.disk.history(Time::now())
+        };
+        if let Err(error) = self.context.disk.save_history(&history) {
+            tracing::warn!(%error, "cannot note that this pod has begun; after a restart dumps written until then are not shipped");
         }
     }
 
     fn take(&mut self, place: &Place, name: &str, file: &Path, now: Instant) -> io::Result<()> {
         let metadata = fs::symlink_metadata(file)?;
+        let mark = Mark::of(&metadata);
         if place.is_foreign() {
+            if !self.unrecovered.is_empty() {
+                // What was shipped before is not known yet.
+                return Ok(());
+            }
             let known = self.tracked.iter().position(|dump| dump.file == file);
             match known
                 .and_then(|at| self.tracked.get(at))
                 .map(|dump| &dump.entry.stage)
             {
                 // The same name, another dump: the one before it was shipped.
-                Some(Stage::Kept { mark }) if *mark != Mark::of(&metadata) => {
+                Some(Stage::Kept { mark: kept }) if *kept != mark => {
                     if let Some(at) = known {
                         let dump = self.tracked.remove(at);
                         self.context.disk.forget(&dump.entry.container, &dump.name)?;
@@ -119,6 +160,9 @@ impl Shipper {
         if !place.is_foreign() {
             self.remove_older_segments(place, name, &metadata);
         }
+        let before_this_pod = place.is_foreign()
+            && self.first_look
+            && mark.written().is_some_and(|written| written < self.started);
         let time = file_time(&metadata);
         let reason = place.reason(name);
         let (text, key) = self.free_key(place, time, reason);
@@ -127,11 +171,16 @@ impl Shipper {
             container: place.source.name.clone(),
             file: name.to_owned(),
             reason,
+            sequence: self.next_sequence(),
             time,
             seen: Time::now(),
             key,
             foreign: place.is_foreign().then(|| file.to_owned()),
-            stage: Stage::Claimed,
+            stage: if before_this_pod {
+                Stage::Kept { mark }
+            } else {
+                Stage::Claimed
+            },
         };
         let path = match &entry.foreign {
             Some(path) => path.clone(),
@@ -140,12 +189,16 @@ impl Shipper {
         if let Err(error) = self.context.disk.save(&claimed, &entry) {
             tracing::warn!(dump = name, %error, "cannot note the claim; its name is enough");
         }
-        tracing::info!(
-            container = place.source.name,
-            reason = reason.as_str(),
-            dump = name,
-            "claimed {name}"
-        );
+        let container = &place.source.name;
+        if before_this_pod {
+            tracing::info!(
+                container,
+                dump = name,
+                "{name} is older than this pod: not shipped"
+            );
+        } else {
+            tracing::info!(container, reason = reason.as_str(), dump = name, "claimed {name}");
+        }
         self.track(claimed, entry, path, now);
         Ok(())
     }
@@ -215,53 +268,50 @@ impl Shipper {
         })
     }
 
-    /// The file and its segments; nothing where the file is gone.
-    fn look_of(&self, dump: &Tracked, segments: &BTreeMap<String, Vec<(String, Mark)>>) -> Look {
-        let Ok(metadata) = fs::symlink_metadata(&dump.file) else {
-            return Look(Vec::new());
-        };
-        let mut marks = vec![Mark::of(&metadata)];
+    /// Where the segments of a dump are that are still its own.
+    fn segments_of(&self, dump: &Tracked) -> Option<PathBuf> {
         let Entry {
             container,
             file,
-            time,
+            sequence,
+            foreign,
+            stage,
             ..
         } = &dump.entry;
-        let own =
-            |(segment, mark): &(String, Mark)| (segment_of(segment) == Some(file.as_str())).then_some(*mark);
-        let segments: Vec<Mark> = segments
-            .get(container)
-            .into_iter()
-            .flatten()
-            .filter_map(own)
-            .collect();
         // A later dump of this name has taken the segments over: their JVM is another one.
         let later = |other: &Tracked| {
-            other.entry.container == *container && other.entry.file == *file && other.entry.time > *time
+            other.entry.container == *container
+                && other.entry.file == *file
+                && other.entry.foreign == *foreign
+                && other.entry.sequence > *sequence
         };
-        if !segments.is_empty() && !self.tracked.iter().any(later) {
-            marks.extend(segments);
+        if matches!(stage, Stage::Kept { .. }) || self.tracked.iter().any(later) {
+            return None;
         }
-        Look(marks)
+        if let Some(path) = foreign {
+            return path.parent().map(Path::to_owned);
+        }
+        let own = |place: &&Place| !place.is_foreign() && place.source.name == *container;
+        self.places
+            .iter()
+            .find(own)
+            .map(|place| place.directory().to_owned())
     }
 
     /// Removes segments that no living JVM can come back for: `HotSpot` opens them again by name, so one that is removed
     /// too early costs the dump. Left in place they would cost the next one (`File exists`).
-    fn look_at_segments(
-        &mut self,
-        place: &Place,
-        listing: &Listing,
-        marked: &[(String, Mark)],
-        now: Instant,
-    ) {
+    fn look_at_segments(&mut self, place: &Place, listing: &Listing, now: Instant) {
         self.segments
             .retain(|file, _| file.parent() != Some(place.directory()) || file.exists());
         if place.is_foreign() {
             return;
         }
-        for (name, mark) in marked {
+        for name in &listing.segments {
             let file = place.directory().join(name);
-            let look = Look(vec![*mark]);
+            // Empty where it is gone already.
+            let Ok(look) = look_at(&file, name, None) else {
+                continue;
+            };
             let quiet = self
                 .segments
                 .entry(file.clone())
@@ -273,7 +323,7 @@ impl Shipper {
                 || self.tracked.iter().any(|dump| {
                     dump.entry.container == place.source.name
                         && dump.entry.file == main
-                        && !dump.needs_no_upload(None)
+                        && !dump.is_stored_whole()
                 });
             if settled && !wanted {
                 self.remove_segment(place, &file);
@@ -293,15 +343,6 @@ impl Shipper {
             );
         }
     }
-}
-
-/// How the segments of a place look, in order.
-fn marks(place: &Place, listing: &Listing) -> Vec<(String, Mark)> {
-    let look = |name: &String| {
-        let metadata = fs::symlink_metadata(place.directory().join(name)).ok()?;
-        Some((name.clone(), Mark::of(&metadata)))
-    };
-    listing.segments.iter().filter_map(look).collect()
 }
 
 /// The earlier of birth and last write: a dump that was copied here keeps its own time where the copy kept it.

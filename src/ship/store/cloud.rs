@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
 use object_store::{
@@ -28,6 +28,20 @@ pub struct Connection {
     pub ca: Option<String>,
     /// Whether the endpoint may be plain HTTP.
     pub allow_http: bool,
+    /// What the store checks every part and the whole by before it confirms them.
+    pub checksum: StoreChecksum,
+}
+
+/// A checksum that is sent with every part and again with Complete, so that the store confirms what was read here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum StoreChecksum {
+    /// The one that AWS recommends; hardly any CPU.
+    #[default]
+    Crc64nvme,
+    /// Older than the former, for stores that do not know it.
+    Sha256,
+    /// For stores that know neither: TLS and the object's size have to do.
+    None,
 }
 
 /// A bucket and a prefix in it.
@@ -37,23 +51,38 @@ pub struct Cloud {
     prefix: String,
 }
 
-/// A part of 8 MiB then takes at least 30 kB/s.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
+/// Of a request that sends little.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// A slower network counts as none: a part of 8 MiB has 64 s.
+const SLOWEST_BYTES_PER_SECOND: usize = 128 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of one request, for a server that hiccups. Whole attempts are repeated by the shipper, which says so.
 const RETRIES: usize = 2;
 
+/// How long one request may take that sends up to `part_size` bytes.
+fn request_timeout(part_size: usize) -> Duration {
+    let seconds = part_size.div_ceil(SLOWEST_BYTES_PER_SECOND) as u64;
+    REQUEST_TIMEOUT.max(Duration::from_secs(seconds))
+}
+
 impl Cloud {
-    pub(super) fn open(bucket: &str, prefix: &str, connection: &Connection) -> Result<Self, Error> {
+    pub(super) fn open(
+        bucket: &str,
+        prefix: &str,
+        connection: &Connection,
+        part_size: usize,
+    ) -> Result<Self, Error> {
         let Connection {
             endpoint,
             region,
             ca,
             allow_http,
+            checksum,
         } = connection;
+        let timeout = request_timeout(part_size);
         let attempted = || format!("use bucket {bucket}");
         let mut client = ClientOptions::new()
-            .with_timeout(REQUEST_TIMEOUT)
+            .with_timeout(timeout)
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_allow_http(*allow_http);
         if let Some(pem) = ca {
@@ -78,7 +107,8 @@ impl Cloud {
             .with_retry(RetryConfig {
                 backoff: BackoffConfig::default(),
                 max_retries: RETRIES,
-                retry_timeout: Duration::from_mins(1),
+                // Longer than a request may take, or one that times out is never sent again.
+                retry_timeout: timeout * 3,
             });
         if let Some(endpoint) = endpoint {
             builder = builder.with_endpoint(endpoint);
@@ -86,9 +116,15 @@ impl Cloud {
         if let Some(region) = region {
             builder = builder.with_region(region);
         }
-        // TLS protects the parts already; hashing each of them for the signature costs 7 % of all the CPU.
-        let encrypted = endpoint
-            .as_ref()
+        builder = match checksum {
+            StoreChecksum::Crc64nvme => builder.with_checksum_algorithm(Checksum::CRC64NVME),
+            StoreChecksum::Sha256 => builder.with_checksum_algorithm(Checksum::SHA256),
+            StoreChecksum::None => builder,
+        };
+        // TLS protects the parts already; hashing each of them for the signature costs 7 % of all the CPU. The endpoint
+        // may as well have come from the environment that the builder has read.
+        let encrypted = builder
+            .get_config_value(&AmazonS3ConfigKey::Endpoint)
             .is_none_or(|endpoint| endpoint.starts_with("https://"));
         builder = builder.with_unsigned_payload(encrypted);
         let s3 = builder.build().map_err(|source| Error {
@@ -223,4 +259,16 @@ fn attributes(key: &str, metadata: &Metadata) -> Attributes {
         }
     }
     attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_may_take_a_minute_and_one_with_a_large_part_longer() {
+        assert_eq!(request_timeout(5 << 20), Duration::from_mins(1));
+        assert_eq!(request_timeout(8 << 20), Duration::from_secs(64));
+        assert_eq!(request_timeout(1 << 30), Duration::from_secs(8192));
+    }
 }
