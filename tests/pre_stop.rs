@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::attach::{Ran, assert_dump, command, idle, jdk17, ran};
 use crate::support::java;
 use crate::support::process::Process;
+use crate::support::wait::until;
 
 const GRACE: &[&str] = &[
     "--grace",
@@ -244,6 +246,60 @@ fn a_jvm_that_hangs_does_not_keep_the_containers_own_hook_from_running() {
         "the application's share is its own"
     );
     assert_eq!(dumps(dir.path()).len(), 0);
+}
+
+#[test]
+fn a_dump_that_takes_long_goes_on_beside_the_containers_own_hook() {
+    let jvm = idle(jdk17(), &[], 1);
+    let dir = tempfile::tempdir().unwrap();
+    let grace = [
+        "--grace",
+        "60s",
+        "--application-share",
+        "2s",
+        "--upload-grace",
+        "2s",
+        "--delay",
+        "4s",
+    ];
+    let script = format!("ls {} | grep -c hprof; exit 6", dir.path().display());
+    let ran = hook_within(&grace, dir.path(), &[&jvm], &["--", "sh", "-c", &script]);
+    assert_eq!(ran.code, Some(6), "{}", ran.err);
+    assert_eq!(
+        ran.out.trim(),
+        "0",
+        "after a failed liveness probe it would never have run"
+    );
+    assert_said(&ran, dir.path(), "own hook begins now, beside the dump");
+    assert_eq!(dumps(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_jvm_that_does_not_answer_is_asked_again_after_the_containers_own_hook() {
+    let jvm = idle(jdk17(), &["-XX:+StartAttachListener"], 1);
+    let dir = tempfile::tempdir().unwrap();
+    // HotSpot serves one client after the other, and this one never finishes its request.
+    let socket = format!("/tmp/.java_pid{}", jvm.id());
+    let mut client = UnixStream::connect(&socket).unwrap();
+    client.write_all(b"1").unwrap();
+    let hook_ran = dir.path().join("hook-ran");
+    let released = hook_ran.clone();
+    let holder = thread::spawn(move || {
+        until("the container's own hook runs", Duration::from_secs(60), || {
+            released.exists().then_some(())
+        });
+        drop(client);
+    });
+    let touch = ["--", "touch", hook_ran.to_str().unwrap()];
+    let ran = hook(dir.path(), &[&jvm], &touch);
+    holder.join().unwrap();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_said(
+        &ran,
+        dir.path(),
+        "it is asked again after the container's own hook",
+    );
+    assert_eq!(dumps(dir.path()).len(), 1, "{}", ran.err);
 }
 
 /// Answers so many connections with `answer` and gives back what was asked.
