@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::attach::{Ran, assert_dump, command, idle, jdk17, ran};
+use crate::attach::{Ran, assert_dump, command, idle, ordinary_jdk, ran};
 use crate::support::java;
 use crate::support::process::Process;
 use crate::support::wait::until;
@@ -87,7 +87,7 @@ fn the_containers_own_hook_runs_on_the_side_of_the_dump_it_was_told() {
         (&["--order", "after"], "0"),
         (&[], "1"),
     ] {
-        let jvm = idle(jdk17(), &[], 1);
+        let jvm = idle(ordinary_jdk(), &[], 1);
         let dir = tempfile::tempdir().unwrap();
         let script = format!(
             "ls {} | grep -c hprof; echo words >&2; exit 7",
@@ -108,7 +108,7 @@ fn the_containers_own_hook_runs_on_the_side_of_the_dump_it_was_told() {
 #[test]
 fn a_sleep_is_slept_on_either_side() {
     for order in ["before", "after"] {
-        let jvm = idle(jdk17(), &[], 1);
+        let jvm = idle(ordinary_jdk(), &[], 1);
         let dir = tempfile::tempdir().unwrap();
         let begun = Instant::now();
         let ran = hook(
@@ -124,7 +124,7 @@ fn a_sleep_is_slept_on_either_side() {
 
 #[test]
 fn a_hook_that_cannot_be_run_fails_as_it_would_have_without_us() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let ran = hook(dir.path(), &[&jvm], &["--", "/no/such/program"]);
     assert_eq!(ran.code, Some(127));
@@ -138,7 +138,8 @@ fn a_hook_that_cannot_be_run_fails_as_it_would_have_without_us() {
 
 #[test]
 fn several_jvms_are_dumped_one_after_another() {
-    let [first, second] = [idle(jdk17(), &[], 1), idle(java::jdk(21).unwrap(), &[], 1)];
+    let newest = java::jdks().last().unwrap();
+    let [first, second] = [idle(ordinary_jdk(), &[], 1), idle(newest, &[], 1)];
     let dir = tempfile::tempdir().unwrap();
     let ran = hook(dir.path(), &[&first, &second], &[]);
     assert_eq!((ran.code, dumps(dir.path()).len()), (Some(0), 2), "{}", ran.err);
@@ -146,7 +147,7 @@ fn several_jvms_are_dumped_one_after_another() {
 
 #[test]
 fn a_repeated_hook_dumps_once() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(hook(dir.path(), &[&jvm], &[]).code, Some(0));
     let again = hook(dir.path(), &[&jvm], &["--", "sh", "-c", "exit 5"]);
@@ -157,7 +158,7 @@ fn a_repeated_hook_dumps_once() {
 
 #[test]
 fn a_dump_that_does_not_fit_into_the_grace_period_is_not_begun_and_said() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let short = [
         "--grace",
@@ -178,7 +179,7 @@ fn a_dump_that_does_not_fit_into_the_grace_period_is_not_begun_and_said() {
 
 #[test]
 fn a_sleep_that_follows_counts_and_one_that_is_over_does_not() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let grace = [
         "--grace",
@@ -195,7 +196,7 @@ fn a_sleep_that_follows_counts_and_one_that_is_over_does_not() {
 
 #[test]
 fn a_directory_that_takes_no_file_is_said_and_fails_nothing() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     for dir in ["/proc", "/no/such/directory"] {
         let ran = hook(Path::new(dir), &[&jvm], &[]);
         assert_eq!(ran.code, Some(0));
@@ -209,9 +210,9 @@ fn a_directory_that_takes_no_file_is_said_and_fails_nothing() {
 
 #[test]
 fn what_cannot_be_dumped_is_said_and_fails_nothing() {
-    let mut gone = idle(jdk17(), &[], 1);
+    let mut gone = idle(ordinary_jdk(), &[], 1);
     gone.kill();
-    let deaf = idle(jdk17(), &["-XX:+DisableAttachMechanism"], 1);
+    let deaf = idle(ordinary_jdk(), &["-XX:+DisableAttachMechanism"], 1);
     let sleep = Process::spawn(std::process::Command::new("sleep").arg("600"));
     for (process, reason) in [
         (&gone, "there is no process"),
@@ -227,7 +228,7 @@ fn what_cannot_be_dumped_is_said_and_fails_nothing() {
 
 #[test]
 fn a_jvm_that_hangs_does_not_keep_the_containers_own_hook_from_running() {
-    let jvm = idle(jdk17(), &["-XX:+StartAttachListener"], 1);
+    let jvm = idle(ordinary_jdk(), &["-XX:+StartAttachListener"], 1);
     jvm.signal(Signal::STOP);
     let dir = tempfile::tempdir().unwrap();
     let grace = [
@@ -250,7 +251,7 @@ fn a_jvm_that_hangs_does_not_keep_the_containers_own_hook_from_running() {
 
 #[test]
 fn a_dump_that_takes_long_goes_on_beside_the_containers_own_hook() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let grace = [
         "--grace",
@@ -276,7 +277,7 @@ fn a_dump_that_takes_long_goes_on_beside_the_containers_own_hook() {
 
 #[test]
 fn a_jvm_that_does_not_answer_is_asked_again_after_the_containers_own_hook() {
-    let jvm = idle(jdk17(), &["-XX:+StartAttachListener"], 1);
+    let jvm = idle(ordinary_jdk(), &["-XX:+StartAttachListener"], 1);
     let dir = tempfile::tempdir().unwrap();
     // HotSpot serves one client after the other, and this one never finishes its request.
     let socket = format!("/tmp/.java_pid{}", jvm.id());
@@ -335,7 +336,7 @@ fn action(port: u16, more: &str) -> String {
 #[test]
 fn an_http_get_is_carried_out_as_the_kubelet_would() {
     for order in ["before", "after"] {
-        let jvm = idle(jdk17(), &[], 1);
+        let jvm = idle(ordinary_jdk(), &[], 1);
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -271,6 +271,8 @@ impl Task<'_> {
             io::ErrorKind::AlreadyExists => Skip::DumpedBefore,
             _ => self.directory(error),
         })?;
+        // Where not even the smallest dump fits, there is no time for questions either.
+        self.budget.check(None, *delay)?;
         let asked = self.budget.deadline().min(Instant::now() + QUESTION);
         let (used, major) = state(jvm, asked, silence)?;
         if let Some(used) = used {
