@@ -24,6 +24,7 @@ mod environment;
 pub mod expansion;
 mod identity;
 pub mod java_options;
+mod options;
 mod plan;
 mod pod;
 mod pre_stop;
@@ -249,6 +250,8 @@ fn untouchable(pod: &Value, context: &Context<'_>) -> Option<Skip> {
         || source.is_some_and(|source| source != "api")
     {
         Some(Skip::MirrorPod)
+    } else if pod["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "kubectl-debug" {
+        Some(Skip::DebugPod)
     } else if spec["os"]["name"] == "windows"
         || spec["nodeSelector"]["kubernetes.io/os"] == "windows"
         || host_process(&spec["securityContext"])
@@ -300,7 +303,7 @@ fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
         let Some(target) = plan.targets.get(index).cloned() else {
             break;
         };
-        let foreign = environment::options(plan, &target, toolbox.contains(&target.name))?;
+        let foreign = options::set(plan, &target, toolbox.contains(&target.name))?;
         if let Some(target) = plan.targets.get_mut(index) {
             target.foreign = foreign;
         }
@@ -310,8 +313,7 @@ fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
     let agents = agent::agents(plan);
     let tools = agent::tools_volume(plan, &agents, &toolbox)?;
     agent::add(plan, &agents, tools)?;
-    sign(plan, &agents);
-    Ok(())
+    sign(plan, &agents)
 }
 
 /// What the settings and the cluster rule out before the pod is looked at more closely.
@@ -323,6 +325,9 @@ fn possible(
 ) -> Result<(), Skip> {
     if settings.on_oom == OnOom::Off && settings.pre_stop == PreStop::Off {
         return Err(Skip::NothingAsked);
+    }
+    if settings.agent || settings.pre_stop != PreStop::Off {
+        runs_everywhere(pod, policy)?;
     }
     if !settings.agent {
         return Ok(());
@@ -337,27 +342,43 @@ fn possible(
         }
         Some(_) => {}
     }
-    let pinned = pod["spec"]["nodeSelector"]["kubernetes.io/arch"].as_str();
-    let built_for = policy.and_then(|policy| policy.agent.architectures.as_ref());
-    match (pinned, built_for) {
-        (Some(pinned), Some(built_for)) if !built_for.iter().any(|arch| arch == pinned) => {
-            Err(Skip::Architecture(pinned.to_owned()))
-        }
-        _ => Ok(()),
+    Ok(())
+}
+
+/// An image that cannot run on the node would hold the application in Init for ever.
+fn runs_everywhere(pod: &Value, policy: Option<&Policy>) -> Result<(), Skip> {
+    const ARCH: &str = "kubernetes.io/arch";
+    let Some(built_for) = policy.and_then(|policy| policy.agent.architectures.as_ref()) else {
+        return Ok(());
+    };
+    let selected = pod["spec"]["nodeSelector"][ARCH].as_str();
+    let required = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let terms = required["nodeSelectorTerms"].as_array().into_iter().flatten();
+    let allowed = terms
+        .flat_map(|term| term["matchExpressions"].as_array().into_iter().flatten())
+        .filter(|expression| expression["key"] == ARCH && expression["operator"] == "In")
+        .flat_map(|expression| expression["values"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str);
+    let mut asked = selected.into_iter().chain(allowed);
+    match asked.find(|asked| !built_for.iter().any(|arch| arch == asked)) {
+        Some(missing) => Err(Skip::Architecture(missing.to_owned())),
+        None => Ok(()),
     }
 }
 
 /// The annotations: what was replaced, and what was done. A pod that carries the whole injection keeps the status that
 /// it has.
-fn sign(plan: &mut Plan<'_>, agents: &[agent::Agent]) {
+fn sign(plan: &mut Plan<'_>, agents: &[agent::Agent]) -> Result<(), Skip> {
     let whole = plan.draft.is_untouched();
     let annotations = Place::root().key("metadata").key("annotations");
     if whole && annotations.key(names::STATUS).of(plan.pod).is_some() {
-        return;
+        return Ok(());
     }
-    plan.note_if_empty(&Place::root().key("metadata"), "metadata");
     plan.note_if_empty(&annotations, "annotations");
     if let Some(replaced) = plan.replaced.to_text() {
+        if !fits(plan.draft.document(), names::REPLACED, &replaced) {
+            return Err(Skip::AnnotationsTooLarge);
+        }
         plan.draft
             .set(&annotations, names::REPLACED, Value::String(replaced));
     }
@@ -368,26 +389,42 @@ fn sign(plan: &mut Plan<'_>, agents: &[agent::Agent]) {
         "version": env!("CARGO_PKG_VERSION"),
         "containers": containers,
         "agents": agents,
-    });
-    plan.draft
-        .set(&annotations, names::STATUS, Value::String(status.to_string()));
+    })
+    .to_string();
+    if fits(plan.draft.document(), names::STATUS, &status) {
+        plan.draft.set(&annotations, names::STATUS, Value::String(status));
+    }
+    Ok(())
+}
+
+/// Whether an annotation has room: Kubernetes counts the keys and values of all of an object's annotations.
+fn fits(pod: &Value, key: &str, value: &str) -> bool {
+    const MOST: usize = 256 << 10;
+    let found = pod["metadata"]["annotations"].as_object().into_iter().flatten();
+    let others = found.filter(|(name, _)| *name != key);
+    let used: usize = others
+        .map(|(name, text)| name.len() + text.as_str().map_or(0, str::len))
+        .sum();
+    used + key.len() + value.len() <= MOST
 }
 
 /// A pod that is left alone says why, where it can still be said.
 fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
-    // All annotations of an object together may hold 256 KiB.
+    // Enough for every sentence of ours with a user's value in it.
     const MOST: usize = 4096;
     let message: String = skip.to_string().chars().take(MOST).collect();
-    let status = json!({"decision": "skipped", "reason": skip.label(), "message": message});
+    let status = json!({"decision": "skipped", "reason": skip.label(), "message": message}).to_string();
     let mut draft = Draft::new(pod);
     let annotations = Place::root().key("metadata").key("annotations");
     let mut replaced = Replaced::of(pod);
-    replaced.note_if_empty(pod.get("metadata"), "metadata");
     replaced.note_if_empty(annotations.of(pod), "annotations");
     if let Some(replaced) = replaced.to_text() {
         draft.set(&annotations, names::REPLACED, Value::String(replaced));
     }
-    draft.set(&annotations, names::STATUS, Value::String(status.to_string()));
+    if !fits(draft.document(), names::STATUS, &status) {
+        return None;
+    }
+    draft.set(&annotations, names::STATUS, Value::String(status));
     draft.finish().ok()
 }
 

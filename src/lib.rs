@@ -31,10 +31,9 @@ pub mod agent;
 #[cfg(feature = "agent")]
 pub mod attach;
 #[cfg(feature = "agent")]
-pub mod hsperfdata;
-#[cfg(feature = "agent")]
 pub mod ship;
 #[cfg(feature = "agent")]
 pub mod toolbox;
 
 pub mod hprof;
+pub mod hsperfdata;

@@ -86,6 +86,26 @@ impl Bytes {
     }
 }
 
+/// A Kubernetes quantity in thousandths: `100m`, `1.5`, `2Gi`. For comparing amounts of cpu, which are often below one.
+#[must_use]
+pub fn thousandths(text: &str) -> Option<u64> {
+    if let Some(number) = text.strip_suffix('m') {
+        return number.parse().ok();
+    }
+    if let (Ok(Bytes(whole)), false) = (Bytes::parse(text), text.contains('.')) {
+        return Some(whole.saturating_mul(1000));
+    }
+    // `1.5`: read a thousand times as much, so that nothing is rounded.
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, fraction) = number.split_once('.')?;
+    Bytes::parse(&format!("{whole}{fraction:0<3}{suffix}"))
+        .ok()
+        .map(|Bytes(amount)| amount)
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (suffix, shift) in [

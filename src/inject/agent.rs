@@ -9,9 +9,9 @@ use crate::inject::pod::{from_field, is_ours, spec};
 use crate::inject::reasons::Skip;
 use crate::inject::{resources, volumes, workload};
 use crate::names::{self, variable};
-use crate::settings::Settings;
 use crate::settings::destination::Scheme;
 use crate::settings::policy::Policy;
+use crate::settings::{Settings, Volume};
 
 /// One agent and whose dumps it ships.
 #[derive(Clone, Debug)]
@@ -22,12 +22,20 @@ pub(super) struct Agent {
 }
 
 /// One agent for each distinct identity among the targets, in their order.
-pub(super) fn agents(plan: &Plan<'_>) -> Vec<Agent> {
+pub(super) fn agents(plan: &mut Plan<'_>) -> Vec<Agent> {
     let mut agents: Vec<Agent> = Vec::new();
     if !plan.settings.agent {
         return agents;
     }
-    for target in &plan.targets {
+    if plan.settings.run_as_user == Some(0) {
+        let states = |place: &Value| place["securityContext"]["runAsNonRoot"] == true;
+        let containers = plan.pod["spec"]["containers"].as_array();
+        if states(&plan.pod["spec"]) || containers.is_some_and(|all| all.iter().any(states)) {
+            let said = "heapship.io/run-as-user is 0, which runAsNonRoot forbids: the agent runs from the application's image";
+            plan.warn("run-as-user-refused", said.to_owned());
+        }
+    }
+    for target in &plan.targets.clone() {
         let identity = identity::of(plan, &target.name);
         match agents.iter_mut().find(|agent| agent.identity == identity) {
             Some(agent) => agent.targets.push(target.clone()),
@@ -123,6 +131,21 @@ fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Result<bool, Ski
         }
         Some(at) if list.at(at).of(plan.draft.document()).is_some_and(is_ours) => {
             plan.draft.complete(&list.at(at), container);
+            // Whose dumps it ships may have changed: another injector added a container meanwhile.
+            let environment = list.at(at).key("env");
+            let ours = container["env"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|entry| entry["name"] == variable::CONTAINERS);
+            let found = environment
+                .array(plan.draft.document())
+                .iter()
+                .position(|entry| entry["name"] == variable::CONTAINERS);
+            if let (Some(ours), Some(index)) = (ours, found) {
+                plan.draft
+                    .set(&environment.at(index), "value", ours["value"].clone());
+            }
             Ok(false)
         }
         Some(_) => Err(name_taken(container)),
@@ -174,7 +197,7 @@ fn agent_container(plan: &mut Plan<'_>, agent: &Agent) -> Result<Value, Skip> {
         targets,
     } = agent;
     let mut mounts = vec![
-        json!({"name": names::DUMPS_VOLUME, "mountPath": names::DUMPS_PATH}),
+        dumps_mount(plan),
         json!({"name": names::NO_TOKEN_VOLUME, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true}),
     ];
     let (image, pull, program) = match &identity.borrowed {
@@ -214,6 +237,15 @@ fn agent_container(plan: &mut Plan<'_>, agent: &Agent) -> Result<Value, Skip> {
     }
     set_if(&mut container, "resources", Some(resources::ours(plan)));
     Ok(container)
+}
+
+/// Whole, so that one agent sees all containers' folders; of a claim that pods share, this pod's own.
+fn dumps_mount(plan: &Plan<'_>) -> Value {
+    let mut mount = json!({"name": names::DUMPS_VOLUME, "mountPath": names::DUMPS_PATH});
+    if matches!(plan.settings.volume, Volume::Claim { .. }) {
+        mount["subPathExpr"] = json!(format!("$({})", variable::POD_UID));
+    }
+    mount
 }
 
 /// A `file://` destination lies on a volume that the policy names.

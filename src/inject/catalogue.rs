@@ -32,6 +32,11 @@ pub const SKIPPED: &[Entry] = &[
         "Nothing: the agent has no Windows build.",
     ),
     entry(
+        "debug-pod",
+        "It was made by `kubectl debug node/…`. No status is written.",
+        "Nothing.",
+    ),
+    entry(
         "excluded-namespace",
         "It is in kube-system, kube-node-lease or the webhook's own namespace. No status is written.",
         "Run the application in a namespace of its own.",
@@ -107,6 +112,11 @@ pub const SKIPPED: &[Entry] = &[
         "Mount it elsewhere.",
     ),
     entry(
+        "annotations-too-large",
+        "The pod's annotations would exceed the 256 KiB that Kubernetes allows. No status is written.",
+        "Shorten the pod's own annotations.",
+    ),
+    entry(
         "not-a-pod",
         "The object has no containers.",
         "Nothing: the API server will refuse it.",
@@ -154,6 +164,26 @@ pub const WARNINGS: &[Entry] = &[
         "volume-too-small",
         "An `emptyDir` below the largest dump's peak: overfull, it evicts the pod and the dump is lost.",
         "Raise the size, or leave it out.",
+    ),
+    entry(
+        "volume-not-writable",
+        "Dumps go to a claim, the pod has no `fsGroup` and its user is not root: the claim's root may belong to root.",
+        "Set `securityContext.fsGroup`.",
+    ),
+    entry(
+        "grace-too-short",
+        "With the application's own share and the time to upload, the grace period leaves no time for a dump on termination.",
+        "Raise `heapship.io/termination-grace-period`, or lower `heapship.io/upload-grace`.",
+    ),
+    entry(
+        "attach-disabled",
+        "`-XX:+DisableAttachMechanism` is set: no tool can ask the JVM for a dump.",
+        "Remove the flag, or turn `pre-stop` off.",
+    ),
+    entry(
+        "run-as-user-refused",
+        "`heapship.io/run-as-user` is 0, and the pod says `runAsNonRoot`: the agent runs from the application's image instead.",
+        "Remove the annotation, or name the application's user.",
     ),
     entry(
         "liveness-too-short",

@@ -1,8 +1,9 @@
 //! Kubernetes' variable references, as the kubelet expands them.
 
-/// Kubernetes' expansion: `$(NAME)` where the name is known, `$$` for a dollar sign, everything else as it stands.
+/// Kubernetes' expansion: `$(NAME)` where the name is known, `$$` for a dollar sign, everything else as it stands. A reference
+/// that would make the result longer than `limit` bytes stays as it is written.
 #[must_use]
-pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+pub fn expand<'v>(text: &str, limit: usize, lookup: &dyn Fn(&str) -> Option<&'v str>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -14,8 +15,8 @@ pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
             rest = tail;
         } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
             match lookup(name) {
-                Some(value) => expanded.push_str(&value),
-                None => {
+                Some(value) if expanded.len() + value.len() <= limit => expanded.push_str(value),
+                Some(_) | None => {
                     expanded.push_str("$(");
                     expanded.push_str(name);
                     expanded.push(')');
@@ -35,7 +36,7 @@ pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
 #[must_use]
 pub fn refers_to(text: &str, name: &str) -> bool {
     let met = std::cell::Cell::new(false);
-    let _ = expand(text, &|found| {
+    let _ = expand(text, usize::MAX, &|found| {
         met.set(met.get() || found == name);
         None
     });
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn expands_as_the_kubelet_does() {
-        let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
+        let lookup = |name: &str| (name == "A").then_some("1");
         for (text, expanded) in [
             ("$(A)", "1"),
             ("$$(A)", "$(A)"),
@@ -60,7 +61,7 @@ mod tests {
             ("$A $", "$A $"),
             ("x$(A)y$(A)", "x1y1"),
         ] {
-            assert_eq!(expand(text, &lookup), expanded, "{text}");
+            assert_eq!(expand(text, usize::MAX, &lookup), expanded, "{text}");
         }
         assert!(refers_to("-jar $(A)", "A") && !refers_to("$$(A)", "A") && !refers_to("$(AB)", "A"));
     }
@@ -68,7 +69,7 @@ mod tests {
     proptest! {
         #[test]
         fn without_known_names_only_doubled_dollars_change(text in "[$()A-C ]{0,20}") {
-            prop_assert_eq!(expand(&text, &|_| None).replace('$', ""), text.replace('$', ""));
+            prop_assert_eq!(expand(&text, usize::MAX, &|_| None).replace('$', ""), text.replace('$', ""));
         }
     }
 }

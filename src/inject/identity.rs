@@ -30,9 +30,11 @@ pub(super) fn of(plan: &Plan<'_>, container: &str) -> Identity {
             .or_else(|| pods.get(key))
             .cloned()
     };
-    let user = stated("runAsUser")
-        .and_then(|user| user.as_i64())
-        .or(plan.settings.run_as_user);
+    // Root is what the kubelet refuses under runAsNonRoot, and that would hold the application in Init: then the annotation
+    // is wrong, and the image knows better.
+    let refused = stated("runAsNonRoot") == Some(json!(true));
+    let annotated = plan.settings.run_as_user.filter(|user| *user != 0 || !refused);
+    let user = stated("runAsUser").and_then(|user| user.as_i64()).or(annotated);
 
     let mut context = restricted();
     if let Some(user) = user {

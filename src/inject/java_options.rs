@@ -110,6 +110,16 @@ impl Found {
             .is_some_and(|(token, _)| token == OFF)
     }
 
+    /// Whether no tool can attach, ours included.
+    #[must_use]
+    pub fn attach_disabled(&self) -> bool {
+        let last = self
+            .all()
+            .rev()
+            .find(|(token, _)| token.ends_with("DisableAttachMechanism"));
+        last.is_some_and(|(token, _)| token == "-XX:+DisableAttachMechanism")
+    }
+
     /// The path that counts without us: the last that is not ours.
     #[must_use]
     pub fn heap_dump_path(&self) -> HeapDumpPath {
@@ -160,6 +170,10 @@ pub fn addition(wanted: Wanted, found: &Found, keep_path: bool) -> Addition {
         match found.heap_dump_path() {
             HeapDumpPath::Ours if !has(&ours) => front.push(&ours),
             HeapDumpPath::Ours => {}
+            // A launcher may or may not put it on the command line: where it does not, ours holds.
+            HeapDumpPath::Users {
+                in_variable: false, ..
+            } if keep_path && !has(&ours) => front.push(&ours),
             HeapDumpPath::Users { .. } if keep_path => {}
             HeapDumpPath::Users {
                 in_variable: true, ..

@@ -95,7 +95,8 @@ impl Plan<'_> {
         match list
             .array(self.draft.document())
             .iter()
-            .find(|found| at(found) == at(&mount))
+            // What is mounted at our parent would have to hold our mount point.
+            .find(|found| at(found) == at(&mount) || at(found).as_deref() == Some("/heapship"))
         {
             None => {
                 self.append(&list, &format!("{container}.volumeMounts"), mount);

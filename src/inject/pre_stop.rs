@@ -75,7 +75,37 @@ pub(super) fn add(plan: &mut Plan<'_>, containers: &[String]) {
         wrap(plan, container, grace);
     }
     raise_grace(plan, grace);
+    if !containers.is_empty() {
+        warn_of_little_time(plan, containers, grace);
+    }
     liveness(plan);
+}
+
+/// The hook starts no dump that does not fit beside the application's share and the upload: that would be never.
+fn warn_of_little_time(plan: &mut Plan<'_>, containers: &[String], grace: Grace) {
+    let limits = containers
+        .iter()
+        .filter_map(|container| memory_limit(plan.pod, container));
+    let largest = limits
+        .map(|Bytes(limit)| limit.div_ceil(DUMP_BYTES_PER_SECOND))
+        .max()
+        .unwrap_or(1);
+    let others = grace
+        .applications
+        .saturating_add(grace.upload)
+        .saturating_add(plan.settings.pre_stop_delay);
+    let left = grace.total.saturating_sub(others);
+    if left < Duration::from_secs(largest.max(1)) {
+        let said = format!(
+            "of a grace period of {}, {} are the application's and {} are for the upload: {} are left for a dump that may take \
+             {largest}s",
+            format_duration(grace.total),
+            format_duration(grace.applications),
+            format_duration(grace.upload),
+            format_duration(left),
+        );
+        plan.warn("grace-too-short", said);
+    }
 }
 
 /// What is already there of a container's hook.
@@ -277,7 +307,7 @@ fn raise_grace(plan: &mut Plan<'_>, grace: Grace) {
         "grace-raised",
         format!("grace period raised from {before}s to {}s", grace.total.as_secs()),
     );
-    // A hung JVM must still be killed as fast as before. A probe's own grace period is at least 1.
+    // A hung JVM must still be killed as fast as before.
     for list in ["initContainers", "containers"] {
         let list = spec().key(list);
         for index in 0..list.array(plan.draft.document()).len() {
@@ -298,9 +328,10 @@ fn raise_grace(plan: &mut Plan<'_>, grace: Grace) {
                 else {
                     continue;
                 };
-                if found[GRACE].is_null() && before > 0 {
+                if found[GRACE].is_null() {
                     plan.note_if_empty(&probe_place.key(GRACE), &format!("{name}.{probe}.{GRACE}"));
-                    plan.draft.set(&probe_place, GRACE, json!(before));
+                    // A probe's own is at least 1.
+                    plan.draft.set(&probe_place, GRACE, json!(before.max(1)));
                     plan.replaced.container(&name).probes.push(probe.to_owned());
                 }
             }
@@ -351,7 +382,10 @@ fn liveness(plan: &mut Plan<'_>) {
             }
             Liveness::Extend => {
                 let needed = pause.unwrap_or(UNKNOWN_PAUSE.as_secs());
-                let raised = needed.saturating_sub(timeout).div_ceil(period).max(1);
+                let raised = needed
+                    .saturating_sub(timeout)
+                    .div_ceil(period)
+                    .clamp(1, i32::MAX.unsigned_abs().into());
                 if raised > threshold {
                     let original = probe["failureThreshold"].clone();
                     let replaced = plan.replaced.container(&target.name);

@@ -14,6 +14,9 @@ pub enum Skip {
     /// No Windows build of the agent exists.
     #[error("Windows pods are not supported")]
     Windows,
+    /// `kubectl debug node/…`
+    #[error("a pod that kubectl debug made to look into a node")]
+    DebugPod,
     /// kube-system, kube-node-lease or our own.
     #[error("pods in {0} are never touched")]
     ExcludedNamespace(String),
@@ -91,6 +94,9 @@ pub enum Skip {
         /// The place.
         path: String,
     },
+    /// Kubernetes allows 256 KiB for all of an object's annotations.
+    #[error("the pod's annotations leave no room for heapship's")]
+    AnnotationsTooLarge,
     /// It has no containers, or is not an object.
     #[error("not a pod: {0}")]
     NotAPod(&'static str),
@@ -106,6 +112,7 @@ impl Skip {
         match self {
             Self::MirrorPod => "mirror-pod",
             Self::Windows => "windows",
+            Self::DebugPod => "debug-pod",
             Self::ExcludedNamespace(_) => "excluded-namespace",
             Self::OptedOut(_) => "opted-out",
             Self::KubernetesTooOld(_) => "kubernetes-too-old",
@@ -121,6 +128,7 @@ impl Skip {
             Self::Architecture(_) => "architecture",
             Self::NameTaken { .. } => "name-taken",
             Self::PathTaken { .. } => "path-taken",
+            Self::AnnotationsTooLarge => "annotations-too-large",
             Self::NotAPod(_) => "not-a-pod",
             Self::Internal(_) => "internal-error",
         }
@@ -132,6 +140,8 @@ impl Skip {
         match self {
             Self::MirrorPod
             | Self::Windows
+            | Self::DebugPod
+            | Self::AnnotationsTooLarge
             | Self::ExcludedNamespace(_)
             | Self::OptedOut(_)
             | Self::NotAPod(_) => true,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::inject::plan::Plan;
 use crate::inject::pod::is_ours;
-use crate::quantity::Bytes;
+use crate::quantity::thousandths;
 
 /// Kubernetes' classes, as `pkg/apis/core/v1/helper/qos` computes them: only cpu and memory count, only values above
 /// zero, and all init containers are included.
@@ -23,15 +23,16 @@ const COUNTED: [&str; 2] = ["cpu", "memory"];
 /// The class of a pod without anything of ours.
 pub(super) fn qos(pod: &Value) -> Qos {
     let spec = &pod["spec"];
-    if spec["resources"].is_object() {
+    let stated = |kind: &str| {
+        COUNTED
+            .into_iter()
+            .any(|name| counted(&spec["resources"][kind][name]).is_some())
+    };
+    if stated("requests") || stated("limits") {
         return Qos::PodLevel;
     }
-    let containers = ["initContainers", "containers"]
-        .into_iter()
-        .flat_map(|list| spec[list].as_array().into_iter().flatten())
-        .filter(|container| !is_ours(container));
     let (mut any, mut all) = (false, true);
-    for container in containers {
+    for container in foreign(pod) {
         let amount = |kind: &str, resource: &str| counted(&container["resources"][kind][resource]);
         for resource in COUNTED {
             let (request, limit) = (amount("requests", resource), amount("limits", resource));
@@ -54,10 +55,25 @@ pub(super) fn ours(plan: &Plan<'_>) -> Value {
     let policys = plan.policy.and_then(|policy| policy.agent.resources.clone());
     match plan.qos {
         Qos::BestEffort | Qos::PodLevel => Value::Null,
-        Qos::Burstable => policys.unwrap_or_else(|| {
+        Qos::Burstable => {
             // A shipment takes up to 64 MB; no cpu limit, since a throttled upload is a longer one.
-            json!({"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}})
-        }),
+            let mut ours = policys.unwrap_or_else(
+                || json!({"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}}),
+            );
+            // Where every container of the pod states an amount, a quota may demand it of ours too.
+            let defaults = [
+                ("requests", "cpu", "10m"),
+                ("requests", "memory", "64Mi"),
+                ("limits", "cpu", "500m"),
+                ("limits", "memory", "192Mi"),
+            ];
+            for (kind, resource, amount) in defaults {
+                if stated_by_all(plan.pod, kind, resource) && counted(&ours[kind][resource]).is_none() {
+                    ours[kind][resource] = json!(amount);
+                }
+            }
+            ours
+        }
         Qos::Guaranteed => {
             let limit =
                 |resource: &str, default: &str| match policys.as_ref().map(|own| &own["limits"][resource]) {
@@ -70,30 +86,28 @@ pub(super) fn ours(plan: &Plan<'_>) -> Value {
     }
 }
 
+fn stated_by_all(pod: &Value, kind: &str, resource: &str) -> bool {
+    let mut containers = foreign(pod).peekable();
+    containers.peek().is_some()
+        && containers.all(|container| counted(&container["resources"][kind][resource]).is_some())
+}
+
+/// All containers that are not ours.
+fn foreign(pod: &Value) -> impl Iterator<Item = &Value> {
+    ["initContainers", "containers"]
+        .into_iter()
+        .flat_map(|list| pod["spec"][list].as_array().into_iter().flatten())
+        .filter(|container| !is_ours(container))
+}
+
 /// A quantity in thousandths, where it is above zero.
 fn counted(quantity: &Value) -> Option<u64> {
-    let text = match quantity {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
+    let amount = match quantity {
+        Value::String(text) => thousandths(text),
+        Value::Number(number) => thousandths(&number.to_string()),
+        _ => None,
     };
-    let thousandths = match text.strip_suffix('m') {
-        Some(number) => number.parse().ok()?,
-        None => match Bytes::parse(&text) {
-            Ok(Bytes(whole)) if !text.contains('.') => whole.saturating_mul(1000),
-            // `1.5` of a cpu: read a thousand times as much, so that nothing is rounded.
-            _ => {
-                let end = text
-                    .find(|c: char| !c.is_ascii_digit() && c != '.')
-                    .unwrap_or(text.len());
-                let (number, suffix) = text.split_at(end);
-                let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-                let shifted = format!("{whole}{fraction:0<3}{suffix}");
-                Bytes::parse(&shifted).ok()?.0
-            }
-        },
-    };
-    (thousandths > 0).then_some(thousandths)
+    amount.filter(|amount| *amount > 0)
 }
 
 #[cfg(test)]

@@ -279,6 +279,7 @@ fn every_skip() -> Vec<Skip> {
     vec![
         Skip::MirrorPod,
         Skip::Windows,
+        Skip::DebugPod,
         Skip::ExcludedNamespace(text()),
         Skip::OptedOut(Level::Pod),
         Skip::KubernetesTooOld(KubernetesVersion::NEWEST),
@@ -310,6 +311,7 @@ fn every_skip() -> Vec<Skip> {
             volume: text(),
             path: text(),
         },
+        Skip::AnnotationsTooLarge,
         Skip::NotAPod(""),
         Skip::Internal(text()),
     ]

@@ -1,5 +1,7 @@
 //! The exact inverse of the injection.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::inject::pod::{carries_injection, from_field, is_ours};
@@ -32,11 +34,11 @@ pub fn uninject(pod: &Value) -> Value {
                 .contains(&name)
             })
         };
-        // A pod that was left alone because it has a volume of that name itself keeps it.
+        // A pod that was left alone because it has a volume of that name itself keeps it, and its mounts.
         if injected {
             retain(spec, "volumes", |volume| !ours(volume), "volumes", &replaced);
         }
-        for list in ["initContainers", "containers"] {
+        for list in ["initContainers", "containers"].into_iter().filter(|_| injected) {
             for container in spec
                 .get_mut(list)
                 .and_then(Value::as_array_mut)
@@ -90,8 +92,14 @@ fn clean(container: &mut Value, replaced: &Replaced) {
         options,
     } = replaced.containers.get(&name).unwrap_or(&nothing);
 
-    let mounted =
-        |mount: &Value| mount["name"] == names::DUMPS_VOLUME || mount["name"] == names::TOOLS_VOLUME;
+    let own = [
+        (names::DUMPS_VOLUME, names::DUMPS_PATH),
+        (names::TOOLS_VOLUME, names::TOOLS_PATH),
+    ];
+    let mounted = |mount: &Value| {
+        own.iter()
+            .any(|(name, path)| mount["name"] == *name && mount["mountPath"] == *path)
+    };
     retain(
         container,
         "volumeMounts",
@@ -100,40 +108,7 @@ fn clean(container: &mut Value, replaced: &Replaced) {
         replaced,
     );
 
-    let downward = [
-        from_field(variable::POD_UID, "metadata.uid"),
-        from_field(variable::POD_IP, "status.podIP"),
-    ];
-    let ours = |entry: &Value| {
-        let emptied = entry["name"]
-            .as_str()
-            .and_then(|name| options.get(name))
-            .is_some_and(|added| added.absent && added.links.is_none() && entry["value"] == "");
-        let own_field = downward.iter().any(|own| {
-            entry["name"] == own["name"]
-                && entry["valueFrom"]["fieldRef"]["fieldPath"] == own["valueFrom"]["fieldRef"]["fieldPath"]
-        });
-        emptied || own_field
-    };
-    let emptied = container
-        .get_mut("env")
-        .and_then(Value::as_array_mut)
-        .is_some_and(|entries| {
-            let before = entries.len();
-            for (variable, added) in options {
-                take_options_back(
-                    entries,
-                    variable,
-                    added,
-                    replaced.empty.get(&format!("{name}.{variable}")),
-                );
-            }
-            entries.retain(|entry| !ours(entry));
-            entries.len() < before && entries.is_empty()
-        });
-    if emptied {
-        give_back_empty(container, "env", &format!("{name}.env"), replaced);
-    }
+    clean_environment(container, &name, options, replaced);
 
     for kind in probes {
         if let Some(probe) = container.get_mut(kind).and_then(Value::as_object_mut) {
@@ -175,6 +150,48 @@ fn clean(container: &mut Value, replaced: &Replaced) {
         });
     if emptied {
         give_back_empty(container, "lifecycle", &format!("{name}.lifecycle"), replaced);
+    }
+}
+
+fn clean_environment(
+    container: &mut Map<String, Value>,
+    name: &str,
+    options: &BTreeMap<String, AddedOptions>,
+    replaced: &Replaced,
+) {
+    let downward = [
+        from_field(variable::POD_UID, "metadata.uid"),
+        from_field(variable::POD_IP, "status.podIP"),
+    ];
+    let ours = |entry: &Value| {
+        let emptied = entry["name"]
+            .as_str()
+            .and_then(|name| options.get(name))
+            .is_some_and(|added| added.absent && added.links.is_none() && entry["value"] == "");
+        let own_field = downward.iter().any(|own| {
+            entry["name"] == own["name"]
+                && entry["valueFrom"]["fieldRef"]["fieldPath"] == own["valueFrom"]["fieldRef"]["fieldPath"]
+        });
+        emptied || own_field
+    };
+    let emptied = container
+        .get_mut("env")
+        .and_then(Value::as_array_mut)
+        .is_some_and(|entries| {
+            let before = entries.len();
+            for (variable, added) in options {
+                take_options_back(
+                    entries,
+                    variable,
+                    added,
+                    replaced.empty.get(&format!("{name}.{variable}")),
+                );
+            }
+            entries.retain(|entry| !ours(entry));
+            entries.len() < before && entries.is_empty()
+        });
+    if emptied {
+        give_back_empty(container, "env", &format!("{name}.env"), replaced);
     }
 }
 

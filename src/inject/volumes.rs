@@ -58,6 +58,7 @@ pub(super) fn dumps(plan: &mut Plan<'_>) -> Result<(), Skip> {
         ),
     );
     warn_of_a_small_limit(plan);
+    warn_of_a_foreign_owner(plan);
     Ok(())
 }
 
@@ -88,7 +89,8 @@ pub(super) fn writable(pod: &Value, container: &Value, path: &str) -> Option<Wri
             container["workingDir"].as_str()?.trim_end_matches('/')
         )
     };
-    if path.split('/').any(|segment| segment == "..") {
+    // What the kubelet, a shell or JDK 25 would still replace is a name that the agent cannot know.
+    if path.split('/').any(|segment| segment == "..") || path.contains(['$', '`', '%']) {
         return None;
     }
     let below = |mount: &str| {
@@ -111,11 +113,16 @@ pub(super) fn writable(pod: &Value, container: &Value, path: &str) -> Option<Wri
         .iter()
         .find(|found| found["name"] == volume)?;
     let read_only_kind = ["configMap", "secret", "downwardAPI", "projected", "image"];
+    let has = |kind: &str| source.get(kind).is_some_and(|kind| !kind.is_null());
+    let read_only_source = source
+        .as_object()
+        .is_some_and(|kinds| kinds.values().any(|kind| kind["readOnly"] == true));
     let cannot = mount["readOnly"] == true
         || mount["subPathExpr"].is_string()
-        || read_only_kind
-            .iter()
-            .any(|kind| source.get(*kind).is_some_and(|kind| !kind.is_null()));
+        || read_only_source
+        // Charged to the container's memory: a dump into one is killed halfway.
+        || source["emptyDir"]["medium"] == "Memory"
+        || read_only_kind.into_iter().any(has);
     (!cannot).then(|| {
         Writable::Foreign(Foreign {
             volume: volume.to_owned(),
@@ -123,6 +130,18 @@ pub(super) fn writable(pod: &Value, container: &Value, path: &str) -> Option<Wri
             path: rest.trim_matches('/').to_owned(),
         })
     })
+}
+
+/// A claim's root belongs to root unless an fsGroup says otherwise; an emptyDir is open to all.
+fn warn_of_a_foreign_owner(plan: &mut Plan<'_>) {
+    if matches!(plan.settings.volume, Volume::EmptyDir { .. }) {
+        return;
+    }
+    let security = &plan.pod["spec"]["securityContext"];
+    if security["fsGroup"].is_null() && security["runAsUser"] != 0 {
+        let said = "the claim's root may belong to root: set securityContext.fsGroup, or the JVM cannot write its dump";
+        plan.warn("volume-not-writable", said.to_owned());
+    }
 }
 
 /// An emptyDir that overflows evicts the pod, and the dump goes with it.
@@ -153,7 +172,11 @@ fn warn_of_a_small_limit(plan: &mut Plan<'_>) {
 /// A container's memory limit.
 pub(super) fn memory_limit(pod: &Value, container: &str) -> Option<Bytes> {
     let place = super::pod::container_place(pod, container)?;
-    Bytes::parse(place.of(pod)?["resources"]["limits"]["memory"].as_str()?).ok()
+    match &place.of(pod)?["resources"]["limits"]["memory"] {
+        Value::String(text) => Bytes::parse(text).ok(),
+        Value::Number(number) => number.as_u64().map(Bytes),
+        _ => None,
+    }
 }
 
 fn describe(source: &Value) -> String {
@@ -173,11 +196,15 @@ mod tests {
         let pod = json!({"spec": {"volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": "d"}},
             {"name": "conf", "configMap": {"name": "c"}},
+            {"name": "tmp", "emptyDir": {"medium": "Memory"}},
+            {"name": "sealed", "persistentVolumeClaim": {"claimName": "s", "readOnly": true}},
         ]}});
         let container = json!({"workingDir": "/data/app", "volumeMounts": [
             {"name": "data", "mountPath": "/data/", "subPath": "one"},
             {"name": "conf", "mountPath": "/data/conf"},
             {"name": "data", "mountPath": "/ro", "readOnly": true},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "sealed", "mountPath": "/sealed"},
         ]});
         let at = |path: &str| writable(&pod, &container, path);
         let foreign = |path: &str| {
@@ -194,6 +221,14 @@ mod tests {
         assert_eq!(at("/ro/x"), None);
         assert_eq!(at("/database/x"), None);
         assert_eq!(at("/data/../etc/x"), None);
+        assert_eq!(
+            at("/data/$(POD_NAME).hprof"),
+            None,
+            "the agent would look for the text"
+        );
+        assert_eq!(at("/data/%p.hprof"), None, "JDK 25 puts the process id there");
+        assert_eq!(at("/tmp/x"), None, "memory");
+        assert_eq!(at("/sealed/x"), None, "the claim is mounted read-only");
         assert_eq!(at("/heapship/dumps/own.hprof"), Some(Writable::Ours));
     }
 }

@@ -18,7 +18,11 @@ pub(super) fn of(plan: &Plan<'_>) -> Option<String> {
     let (kind, name) = (owner["kind"].as_str()?, owner["name"].as_str()?);
     let hash = metadata["labels"]["pod-template-hash"].as_str();
     let deployment = hash.and_then(|hash| name.strip_suffix(hash)?.strip_suffix('-'));
-    let minute = |text: &str| text.len() >= 8 && text.bytes().all(|b| b.is_ascii_digit());
+    // Minutes since 1970: eight digits from 2019 to 2046, which no date written as 20261125 is.
+    let minute = |text: &str| {
+        text.parse()
+            .is_ok_and(|minute: u64| (26_000_000..40_000_000).contains(&minute))
+    };
     Some(match (kind, deployment, name.rsplit_once('-')) {
         ("ReplicaSet", Some(deployment), _) => format!("Deployment/{deployment}"),
         ("Job", _, Some((cron_job, suffix))) if minute(suffix) => format!("CronJob/{cron_job}"),

@@ -3,20 +3,18 @@
 //! The webhook's `--policy-file` and the offline CLI read the same text that the cluster's custom resource will hold.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::key::KeyTemplate;
-use crate::quantity::{self, Bytes};
+use crate::quantity::Bytes;
+use crate::settings::Annotations;
 use crate::settings::annotations::{InvalidValue, Key};
-use crate::settings::destination::Destination;
-use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
-use crate::settings::{
-    Annotations, Compression, ContainerChoice, Liveness, OnOom, PreStop, PreStopOrder, Volume,
-};
+
+mod document;
+
+use document::Document;
 
 /// All policies, strongest first: higher priority, then name.
 #[derive(Clone, Debug, Default)]
@@ -299,231 +297,6 @@ fn documents<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>, Error
 struct Kind {
     #[serde(default)]
     kind: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Spec {
-    priority: i32,
-    mode: Mode,
-    namespaces: Option<Vec<String>>,
-    namespace_selector: Selector,
-    pod_selector: Selector,
-    settings: BTreeMap<String, Json>,
-    limits: LimitsSpec,
-    store: Store,
-    agent: Agent,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct LimitsSpec {
-    settings: Option<Vec<String>>,
-    max_dumps: Option<u32>,
-    termination_grace_period: Option<String>,
-    upload_grace: Option<String>,
-    pre_stop_delay: Option<String>,
-    volume_size: Option<String>,
-    other_buckets: bool,
-    keys_without_namespace: bool,
-}
-
-impl Document {
-    fn into_policy(self, index: usize) -> Result<Policy, Error> {
-        let Self {
-            metadata: Metadata { name },
-            spec,
-        } = self;
-        if name.is_empty() {
-            return Err(Error::Name { index });
-        }
-        let Spec {
-            priority,
-            mode,
-            namespaces,
-            namespace_selector,
-            pod_selector,
-            settings,
-            limits,
-            store,
-            agent,
-        } = spec;
-        let mut texts = BTreeMap::new();
-        for (field, value) in settings {
-            let key = setting(&name, "settings", &field)?;
-            let text = plain(&value);
-            let known = format!("spec.settings.{field}");
-            if let Err(detail) = check(key, text.trim()) {
-                let error = InvalidValue::of(&known, &text, key, detail);
-                return Err(Error::Invalid { policy: name, error });
-            }
-            if !text.trim().is_empty() {
-                texts.insert(key, text.trim().to_owned());
-            }
-        }
-        if texts.contains_key(&Key::Inject) {
-            let problem = "spec.settings.inject is for annotations: use spec.mode".to_owned();
-            return Err(Error::Inconsistent {
-                policy: name,
-                problem,
-            });
-        }
-        if let Some(endpoint) = &store.endpoint
-            && !(endpoint.starts_with("https://") || store.allow_http && endpoint.starts_with("http://"))
-        {
-            let problem = format!(
-                "spec.store.endpoint {endpoint:?} is not https; set spec.store.allowHttp to allow http"
-            );
-            return Err(Error::Inconsistent {
-                policy: name,
-                problem,
-            });
-        }
-        if store.volume.is_some() != store.mount_path.is_some() {
-            let problem = "spec.store.volume and spec.store.mountPath go together".to_owned();
-            return Err(Error::Inconsistent {
-                policy: name,
-                problem,
-            });
-        }
-        let limits = limits.into_limits(&name)?;
-        let settings = texts;
-        Ok(Policy {
-            name,
-            priority,
-            mode,
-            namespaces,
-            namespace_selector,
-            pod_selector,
-            settings,
-            limits,
-            store,
-            agent,
-        })
-    }
-}
-
-impl LimitsSpec {
-    fn into_limits(self, policy: &str) -> Result<Limits, Error> {
-        let wrong = |field: &str, text: &str, allowed, detail: quantity::Error| Error::Invalid {
-            policy: policy.to_owned(),
-            error: InvalidValue {
-                key: format!("spec.limits.{field}"),
-                value: text.to_owned(),
-                allowed,
-                detail: format!(" ({detail})"),
-            },
-        };
-        let duration = |field: &str, text: Option<String>| {
-            text.map(|text| {
-                quantity::parse_duration(text.trim())
-                    .map_err(|error| wrong(field, &text, "a duration like 10m", error))
-            })
-            .transpose()
-        };
-        let settings = match self.settings {
-            None => None,
-            Some(fields) if fields.iter().any(|field| field == "*") => None,
-            Some(fields) => Some(
-                fields
-                    .iter()
-                    .map(|field| setting(policy, "limits.settings", field))
-                    .collect::<Result<Vec<_>, _>>()?,
-            ),
-        };
-        let volume_size = self
-            .volume_size
-            .map(|text| {
-                Bytes::parse(text.trim())
-                    .map_err(|error| wrong("volumeSize", &text, "a size like 20Gi", error))
-            })
-            .transpose()?;
-        Ok(Limits {
-            settings,
-            max_dumps: self.max_dumps,
-            termination_grace_period: duration("terminationGracePeriod", self.termination_grace_period)?,
-            upload_grace: duration("uploadGrace", self.upload_grace)?,
-            pre_stop_delay: duration("preStopDelay", self.pre_stop_delay)?,
-            volume_size,
-            other_buckets: self.other_buckets,
-            keys_without_namespace: self.keys_without_namespace,
-        })
-    }
-}
-
-fn setting(policy: &str, place: &'static str, field: &str) -> Result<Key, Error> {
-    Key::of_field(field).ok_or_else(|| {
-        let kebab: String = field
-            .chars()
-            .flat_map(|c| {
-                c.is_uppercase()
-                    .then_some('-')
-                    .into_iter()
-                    .chain(c.to_lowercase())
-            })
-            .collect();
-        let hint = Key::nearest(&kebab).map_or_else(String::new, |near| {
-            format!("; did you mean {}?", near.description().field)
-        });
-        Error::UnknownSetting {
-            policy: policy.to_owned(),
-            place,
-            field: field.to_owned(),
-            hint,
-        }
-    })
-}
-
-/// Numbers and booleans may stand in YAML without quotes.
-fn plain(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        Json::Null => String::new(),
-        // YAML 1.1 readers turn `agent: off` into a boolean.
-        other => other.to_string(),
-    }
-}
-
-fn check(key: Key, text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    match key {
-        Key::Inject => bool::read(text).map(drop),
-        Key::Containers => ContainerChoice::read(text).map(drop),
-        Key::OnOom => OnOom::read(text).map(drop),
-        Key::PreStop => PreStop::read(text).map(drop),
-        Key::PreStopOrder => PreStopOrder::read(text).map(drop),
-        Key::PreStopDelay => Duration::read(text).map(drop),
-        Key::TerminationGracePeriod => GracePeriod::read(text).map(drop),
-        Key::UploadGrace => Option::<Duration>::read(text).map(drop),
-        Key::Agent => Switch::read(text).map(drop),
-        Key::ImageOptions => Auto::read(text).map(drop),
-        Key::Liveness => Liveness::read(text).map(drop),
-        Key::Volume => Volume::read(text).map(drop),
-        Key::Destination => Destination::read(text).map(drop),
-        Key::KeyTemplate => KeyTemplate::read(text).map(drop),
-        Key::Compression => Compression::read(text).map(drop),
-        Key::CredentialsSecret => SecretName::read(text).map(drop),
-        Key::RunAsUser => UserId::read(text).map(drop),
-        Key::JavaOptionsVariable => VariableName::read(text).map(drop),
-        Key::MaxDumps => NonZeroU32::read(text).map(drop),
-    }
 }
 
 #[cfg(test)]

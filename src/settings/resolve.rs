@@ -80,11 +80,31 @@ impl Search<'_> {
 
     /// Who asks, or forbids; a policy's mode stands below every annotation.
     fn request(&mut self) -> Request {
-        if let Some((wanted, level)) = self.annotated::<bool>(Key::Inject, |_, _| None) {
-            return if wanted {
-                Request::Inject(level)
-            } else {
-                Request::OptedOut(level)
+        for (annotations, level) in [
+            (self.layers.pod, Level::Pod),
+            (self.layers.namespace, Level::Namespace),
+        ] {
+            let Some(text) = written(annotations, Key::Inject) else {
+                continue;
+            };
+            self.origins.push(Origin {
+                key: Key::Inject,
+                value: text.to_owned(),
+                level: level.clone(),
+            });
+            return match bool::read(text) {
+                Ok(true) => Request::Inject(level),
+                Ok(false) => Request::OptedOut(level),
+                // Whoever wrote it wanted something: the reason is reported, and nothing is done.
+                Err(detail) => {
+                    self.invalid.push(InvalidValue::of(
+                        &Key::Inject.to_string(),
+                        text,
+                        Key::Inject,
+                        detail,
+                    ));
+                    Request::Inject(level)
+                }
             };
         }
         match self.layers.policy {
@@ -133,6 +153,7 @@ impl Search<'_> {
                 policy.settings.contains_key(&Key::Destination) && !policy.limits.keys_without_namespace;
             (fixed && !wanted.uses("namespace")).then(|| "only templates with {namespace}".to_owned())
         });
+        let most = self.layers.policy.map(limits);
         // Built-in defaults stand here and in `Key::description`, whose text a test compares with them.
         Settings {
             containers: self.free(Key::Containers).unwrap_or(ContainerChoice::Unset),
@@ -140,7 +161,15 @@ impl Search<'_> {
             pre_stop: self.free(Key::PreStop).unwrap_or(PreStop::Off),
             pre_stop_order: self.free(Key::PreStopOrder).unwrap_or(PreStopOrder::Auto),
             pre_stop_delay: pre_stop_delay.unwrap_or(Duration::ZERO),
-            termination_grace_period: grace.map_or(Duration::from_mins(10), |GracePeriod(grace)| grace),
+            termination_grace_period: grace.map_or_else(
+                || {
+                    at_most(
+                        Duration::from_mins(10),
+                        most.as_ref().and_then(|most| most.termination_grace_period),
+                    )
+                },
+                |GracePeriod(grace)| grace,
+            ),
             upload_grace: upload_grace.unwrap_or(None),
             agent: self.free(Key::Agent).is_none_or(|Switch(on)| on),
             image_options: self.free(Key::ImageOptions).is_none_or(|Auto(on)| on),
@@ -154,7 +183,10 @@ impl Search<'_> {
             java_options_variable: self
                 .free(Key::JavaOptionsVariable)
                 .map_or_else(|| "JAVA_TOOL_OPTIONS".to_owned(), |VariableName(name)| name),
-            max_dumps: max_dumps.map_or(10, NonZeroU32::get),
+            max_dumps: max_dumps.map_or_else(
+                || at_most(10, most.as_ref().and_then(|most| most.max_dumps)),
+                NonZeroU32::get,
+            ),
         }
     }
 
@@ -226,6 +258,14 @@ impl Search<'_> {
             return Some((value, level));
         }
         None
+    }
+}
+
+/// A built-in default keeps to the policy's bound too.
+fn at_most<T: Ord>(built_in: T, bound: Option<T>) -> T {
+    match bound {
+        Some(bound) => built_in.min(bound),
+        None => built_in,
     }
 }
 
@@ -353,6 +393,27 @@ spec:
                 .iter()
                 .any(|text| text.ends_with("at least 1s (a duration needs a unit: 600s, 600m or 600h)")),
             "{texts:?}"
+        );
+    }
+
+    #[test]
+    fn an_unreadable_opt_in_is_reported_and_not_passed_over() {
+        let resolved = resolved("", &[("inject", "true")], &[("inject", "yes")]);
+        assert_eq!(resolved.request, Request::Inject(Level::Pod));
+        let said = resolved.settings.unwrap_err().first().unwrap().to_string();
+        assert_eq!(
+            said,
+            "heapship.io/inject: \"yes\" is not allowed: use true or false"
+        );
+    }
+
+    #[test]
+    fn built_in_defaults_keep_to_the_policys_bounds() {
+        let policy = "{kind: HeapDumpPolicy, metadata: {name: p}, spec: {limits: {maxDumps: 5, terminationGracePeriod: 5m}}}";
+        let settings = resolved(policy, &[], &[]).settings.unwrap();
+        assert_eq!(
+            (settings.max_dumps, settings.termination_grace_period),
+            (5, Duration::from_mins(5))
         );
     }
 

@@ -141,7 +141,7 @@ impl Node {
 
 /// The variables as the kubelet computes them: in order, each seeing the earlier ones.
 pub(super) fn environment(pod: &Value, container: &Value) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
+    let mut variables: BTreeMap<String, String> = BTreeMap::new();
     for entry in container["env"].as_array().into_iter().flatten() {
         let Some(name) = entry["name"].as_str() else {
             continue;
@@ -155,8 +155,8 @@ pub(super) fn environment(pod: &Value, container: &Value) -> BTreeMap<String, St
                     .unwrap_or_default()
                     .to_owned()
             }
-            None => expand(entry["value"].as_str().unwrap_or_default(), &|name| {
-                variables.get(name).cloned()
+            None => expand(entry["value"].as_str().unwrap_or_default(), 1 << 20, &|name| {
+                variables.get(name).map(String::as_str)
             }),
         };
         variables.insert(name.to_owned(), value);
