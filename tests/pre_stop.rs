@@ -286,7 +286,7 @@ fn a_jvm_that_does_not_answer_is_asked_again_after_the_containers_own_hook() {
     let hook_ran = dir.path().join("hook-ran");
     let released = hook_ran.clone();
     let holder = thread::spawn(move || {
-        until("the container's own hook runs", Duration::from_secs(60), || {
+        until("the container's own hook runs", Duration::from_mins(1), || {
             released.exists().then_some(())
         });
         drop(client);
