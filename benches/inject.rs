@@ -71,11 +71,11 @@ fn core(criterion: &mut Criterion) {
     }
     let whole = inject(&pod(1, 40), &context).pod;
     group.bench_function("a pod that carries the injection", |bencher| {
-        bencher.iter(|| inject(&whole, &context))
+        bencher.iter(|| inject(&whole, &context));
     });
     let asked = pod(1, 40);
     group.bench_function("the pod's own clone, for comparison", |bencher| {
-        bencher.iter(|| asked.clone())
+        bencher.iter(|| asked.clone());
     });
     group.finish();
 }

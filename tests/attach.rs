@@ -1,6 +1,7 @@
 //! `heapship-agent jmap` and `jps` against real JVMs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -74,8 +75,8 @@ pub(crate) fn idle(jdk: &Jdk, options: &[&str], megabytes: u32) -> Process {
     jvm
 }
 
-pub(crate) fn jdk17() -> &'static Jdk {
-    java::jdk(17).unwrap()
+pub(crate) fn ordinary_jdk() -> &'static Jdk {
+    java::ordinary()
 }
 
 fn jmap(option: &str, jvm: &Process) -> Ran {
@@ -167,13 +168,13 @@ fn a_file_that_exists_is_left_alone_and_named() {
 
 #[test]
 fn a_directory_that_is_missing_is_the_jvms_complaint() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     jmap("-dump:file=/nowhere/at/all.hprof", &jvm).refused(3, "No such file or directory");
 }
 
 #[test]
 fn a_relative_file_is_ours_to_resolve() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let mut here = command(&["jmap", "-dump:file=here.hprof", &jvm.id().to_string()]);
     ran(here.current_dir(dir.path())).done();
@@ -181,8 +182,34 @@ fn a_relative_file_is_ours_to_resolve() {
 }
 
 #[test]
+fn a_dump_is_taken_although_nobody_reads_what_is_said_about_it() {
+    let jvm = idle(ordinary_jdk(), &[], 1);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.hprof");
+    let mut command = command(&[
+        "jmap",
+        &format!("-dump:file={}", file.display()),
+        &jvm.id().to_string(),
+    ]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    assert!(command.stdout(full).status().unwrap().success());
+    assert_dump(&file);
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_trigger_neither_blocks_nor_stays_unnoticed() {
+    let jvm = idle(ordinary_jdk(), &["-XX:-UsePerfData"], 1);
+    let place = format!("/tmp/.attach_pid{}", jvm.id());
+    assert!(Command::new("mkfifo").arg(&place).status().unwrap().success());
+    // The JVM's working directory does as well.
+    let ran = jmap("-histo", &jvm);
+    fs::remove_file(&place).unwrap();
+    assert!(ran.done().contains("Idle$Ballast"));
+}
+
+#[test]
 fn compresses_inside_the_jvm_where_it_can() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.hprof.gz");
     jmap(&format!("-dump:file={},gz=1", file.display()), &jvm).done();
@@ -203,22 +230,42 @@ fn a_pid_that_is_not_there_is_a_wrong_input() {
     jmap("-histo", &sleep).refused(2, "there is no process");
 }
 
+const NOBODY: u32 = 65_534;
+
+/// A folder with a copy of the agent, because the build's folder may be closed to others; and a command that runs it.
+fn as_nobody(arguments: &[&str]) -> (tempfile::TempDir, Command) {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("agent");
+    fs::copy(env!("CARGO_BIN_EXE_heapship-agent"), &copy).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(copy);
+    command.args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/");
+    (dir, command)
+}
+
+#[test]
+fn a_java_that_cannot_be_looked_into_is_listed_as_such() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("NOT RUN: only root can start a process that is closed to its own user");
+        return;
+    }
+    let (dir, mut jps) = as_nobody(&["jps"]);
+    // The kernel closes a process whose executable its user may not read.
+    let java = dir.path().join("java");
+    fs::copy("/bin/sleep", &java).unwrap();
+    fs::set_permissions(&java, fs::Permissions::from_mode(0o711)).unwrap();
+    let closed = Process::spawn(Command::new(java).arg("600").uid(NOBODY).gid(NOBODY));
+    let listed = ran(&mut jps).done();
+    let line = format!("{} -- cannot be looked into: not served", closed.id());
+    assert!(listed.lines().any(|found| found == line), "{listed}");
+}
+
 #[test]
 fn another_users_process_is_refused_with_both_uids() {
     // Whoever runs the tests: this is a JVM of somebody else, or pid 1 is.
     if rustix::process::geteuid().is_root() {
-        let jvm = idle(jdk17(), &[], 1);
-        // A copy, because the build's folder may be closed to others.
-        let dir = tempfile::tempdir().unwrap();
-        let copy = dir.path().join("agent");
-        fs::copy(env!("CARGO_BIN_EXE_heapship-agent"), &copy).unwrap();
-        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let mut stranger = Command::new(copy);
-        stranger
-            .args(["jmap", "-histo", &jvm.id().to_string()])
-            .uid(65_534)
-            .gid(65_534)
-            .current_dir("/");
+        let jvm = idle(ordinary_jdk(), &[], 1);
+        let (_dir, mut stranger) = as_nobody(&["jmap", "-histo", &jvm.id().to_string()]);
         ran(&mut stranger).refused(3, "belongs to uid 0 and this is uid 65534");
     } else {
         agent(&["jmap", "-histo", "1"]).refused(3, "belongs to uid 0 and this is uid");
@@ -240,7 +287,7 @@ fn a_jvm_without_signal_handlers_is_served_by_the_socket_it_opens_at_start() {
 
 #[test]
 fn a_jvm_that_would_die_of_the_signal_is_refused_and_lives() {
-    let mut jvm = idle(jdk17(), &["-Xrs"], 1);
+    let mut jvm = idle(ordinary_jdk(), &["-Xrs"], 1);
     fs::remove_file(format!("/tmp/.java_pid{}", jvm.id())).unwrap();
     jmap("-histo", &jvm).refused(3, "does not catch SIGQUIT");
     assert_unharmed(&mut jvm);
@@ -259,7 +306,7 @@ fn a_jvm_that_lets_nobody_attach_is_refused_and_prints_nothing() {
             assert_unharmed(&mut jvm);
         }
     }
-    let mut command = jdk17().command();
+    let mut command = ordinary_jdk().command();
     command
         .env(
             "JAVA_TOOL_OPTIONS",
@@ -294,7 +341,7 @@ fn a_jvm_in_its_first_milliseconds_survives_every_attempt() {
 
 #[test]
 fn a_stopped_jvm_is_left_alone() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     jvm.signal(Signal::STOP);
     jmap("-histo", &jvm).refused(3, "is stopped");
     jvm.signal(Signal::CONT);
@@ -303,7 +350,7 @@ fn a_stopped_jvm_is_left_alone() {
 
 #[test]
 fn a_socket_left_by_a_dead_jvm_does_not_stand_in_the_way() {
-    let mut jvm = idle(jdk17(), &[], 1);
+    let mut jvm = idle(ordinary_jdk(), &[], 1);
     let socket = format!("/tmp/.java_pid{}", jvm.id());
     drop(UnixListener::bind(&socket).unwrap());
     jmap("-histo", &jvm).done();
@@ -315,7 +362,7 @@ fn a_socket_left_by_a_dead_jvm_does_not_stand_in_the_way() {
 
 #[test]
 fn what_is_not_a_socket_is_not_talked_to() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let planted = format!("/tmp/.java_pid{}", jvm.id());
     fs::write(&planted, "").unwrap();
     jmap("-histo", &jvm).refused(3, "is not the socket of the JVM");
@@ -324,7 +371,7 @@ fn what_is_not_a_socket_is_not_talked_to() {
 
 #[test]
 fn a_working_directory_that_takes_no_file_does_not_matter() {
-    let mut command = jdk17().command();
+    let mut command = ordinary_jdk().command();
     let mut jvm = Process::spawn(command.current_dir("/proc").args(["Idle", "1"]));
     jvm.line("ready", SOON);
     jmap("-histo", &jvm).done();
@@ -334,7 +381,8 @@ fn a_working_directory_that_takes_no_file_does_not_matter() {
 
 #[test]
 fn two_jvms_are_dumped_at_once_and_told_apart() {
-    let [first, second] = [idle(jdk17(), &[], 3), idle(java::jdk(25).unwrap(), &[], 3)];
+    let newest = java::jdks().last().unwrap();
+    let [first, second] = [idle(ordinary_jdk(), &[], 3), idle(newest, &[], 3)];
     let dir = tempfile::tempdir().unwrap();
     let dump = |jvm: &Process| {
         let file = dir.path().join(format!("{}.hprof", jvm.id()));
@@ -361,8 +409,8 @@ fn two_jvms_are_dumped_at_once_and_told_apart() {
 
 #[test]
 fn jps_names_every_jvm_with_and_without_counters() {
-    let with = idle(jdk17(), &["-Xmx64m"], 1);
-    let without = idle(jdk17(), &["-Xmx65m", "-XX:-UsePerfData"], 1);
+    let with = idle(ordinary_jdk(), &["-Xmx64m"], 1);
+    let without = idle(ordinary_jdk(), &["-Xmx65m", "-XX:-UsePerfData"], 1);
     let listed = agent(&["jps"]).done();
     let detailed = agent(&["jps", "-lmv"]).done();
     for (jvm, heap) in [(&with, "-Xmx64m"), (&without, "-Xmx65m")] {

@@ -308,6 +308,8 @@ fn every_mistake_gets_one_clear_sentence() {
         (inject, with("heapship.io/containers: wroker"), 1, "Pod/a in default: left alone: heapship.io/containers names \"wroker\", but the pod has app (unknown-container)\n"),
         (inject, POD.replace("    heapship.io/destination: s3://dumps\n", ""), 1, "Pod/a in default: left alone: no destination: set heapship.io/destination, a policy's, or heapship.io/agent to off (no-destination)\n"),
         (&["inject", "-f", "-", "--kubernetes-version", "1.28"], POD.into(), 1, "Pod/a in default: left alone: Kubernetes 1.28 has no native sidecars; 1.29 or newer is needed (kubernetes-too-old)\n"),
+        (inject, POD.replace("\"true\"", "\"false\""), 0, "Pod/a in default: left alone: heapship.io/inject is \"false\" on the pod (opted-out)\n"),
+        (&["inject", "-f", "-", "-n", "kube-system"], POD.into(), 0, "Pod/a in kube-system: left alone: pods in kube-system are never touched (excluded-namespace)\n"),
         (inject, with("heapship.io/on-omm: dump"), 0, "Pod/a in default: injected\n  warning: unknown annotation heapship.io/on-omm on the pod; did you mean heapship.io/on-oom? (unknown-annotation)\n"),
         (inject, POD.replace("\"true\"", "true"), 0, "Pod/a in default: left alone: nobody asks for it\n  warning: heapship.io/inject: true is not text, and Kubernetes refuses it: write \"true\"\n"),
         (inject, "kind: Deployment\nmetadata: {name: a, annotations: {heapship.io/inject: 'true'}}\nspec: {template: {spec: {containers: []}}}\n".into(), 0, "Deployment/a in default: left alone: nobody asks for it\n  warning: heapship.io/inject on the Deployment's own metadata is read by nobody: move it to spec.template.metadata.annotations\n"),

@@ -94,6 +94,21 @@ fn both_dumps_are_shipped_and_another_parser_finds_the_leak_on_top() {
 }
 
 #[test]
+fn a_folder_with_something_in_it_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let precious = folder.path().join("policy.yaml");
+    std::fs::write(&precious, "mine").unwrap();
+    let output = demo(&["--keep", folder.path().to_str().unwrap()], &jdk());
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("it is not empty; give --keep a new folder"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
+}
+
+#[test]
 fn without_a_jdk_it_says_what_to_install() {
     let empty = tempfile::tempdir().unwrap();
     let output = demo(&[], empty.path());

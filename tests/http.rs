@@ -6,6 +6,7 @@ mod ending;
 pub(crate) mod fixture;
 mod limits;
 pub(crate) mod reviews;
+mod starting;
 
 use std::sync::Arc;
 use std::time::Duration;

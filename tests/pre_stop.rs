@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,9 +13,10 @@ use rustix::process::Signal;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::attach::{Ran, assert_dump, command, idle, jdk17, ran};
+use crate::attach::{Ran, assert_dump, command, idle, ordinary_jdk, ran};
 use crate::support::java;
 use crate::support::process::Process;
+use crate::support::wait::until;
 
 const GRACE: &[&str] = &[
     "--grace",
@@ -85,7 +87,7 @@ fn the_containers_own_hook_runs_on_the_side_of_the_dump_it_was_told() {
         (&["--order", "after"], "0"),
         (&[], "1"),
     ] {
-        let jvm = idle(jdk17(), &[], 1);
+        let jvm = idle(ordinary_jdk(), &[], 1);
         let dir = tempfile::tempdir().unwrap();
         let script = format!(
             "ls {} | grep -c hprof; echo words >&2; exit 7",
@@ -106,7 +108,7 @@ fn the_containers_own_hook_runs_on_the_side_of_the_dump_it_was_told() {
 #[test]
 fn a_sleep_is_slept_on_either_side() {
     for order in ["before", "after"] {
-        let jvm = idle(jdk17(), &[], 1);
+        let jvm = idle(ordinary_jdk(), &[], 1);
         let dir = tempfile::tempdir().unwrap();
         let begun = Instant::now();
         let ran = hook(
@@ -122,7 +124,7 @@ fn a_sleep_is_slept_on_either_side() {
 
 #[test]
 fn a_hook_that_cannot_be_run_fails_as_it_would_have_without_us() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let ran = hook(dir.path(), &[&jvm], &["--", "/no/such/program"]);
     assert_eq!(ran.code, Some(127));
@@ -136,7 +138,8 @@ fn a_hook_that_cannot_be_run_fails_as_it_would_have_without_us() {
 
 #[test]
 fn several_jvms_are_dumped_one_after_another() {
-    let [first, second] = [idle(jdk17(), &[], 1), idle(java::jdk(21).unwrap(), &[], 1)];
+    let newest = java::jdks().last().unwrap();
+    let [first, second] = [idle(ordinary_jdk(), &[], 1), idle(newest, &[], 1)];
     let dir = tempfile::tempdir().unwrap();
     let ran = hook(dir.path(), &[&first, &second], &[]);
     assert_eq!((ran.code, dumps(dir.path()).len()), (Some(0), 2), "{}", ran.err);
@@ -144,7 +147,7 @@ fn several_jvms_are_dumped_one_after_another() {
 
 #[test]
 fn a_repeated_hook_dumps_once() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(hook(dir.path(), &[&jvm], &[]).code, Some(0));
     let again = hook(dir.path(), &[&jvm], &["--", "sh", "-c", "exit 5"]);
@@ -155,7 +158,7 @@ fn a_repeated_hook_dumps_once() {
 
 #[test]
 fn a_dump_that_does_not_fit_into_the_grace_period_is_not_begun_and_said() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let short = [
         "--grace",
@@ -176,7 +179,7 @@ fn a_dump_that_does_not_fit_into_the_grace_period_is_not_begun_and_said() {
 
 #[test]
 fn a_sleep_that_follows_counts_and_one_that_is_over_does_not() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     let dir = tempfile::tempdir().unwrap();
     let grace = [
         "--grace",
@@ -193,7 +196,7 @@ fn a_sleep_that_follows_counts_and_one_that_is_over_does_not() {
 
 #[test]
 fn a_directory_that_takes_no_file_is_said_and_fails_nothing() {
-    let jvm = idle(jdk17(), &[], 1);
+    let jvm = idle(ordinary_jdk(), &[], 1);
     for dir in ["/proc", "/no/such/directory"] {
         let ran = hook(Path::new(dir), &[&jvm], &[]);
         assert_eq!(ran.code, Some(0));
@@ -207,9 +210,9 @@ fn a_directory_that_takes_no_file_is_said_and_fails_nothing() {
 
 #[test]
 fn what_cannot_be_dumped_is_said_and_fails_nothing() {
-    let mut gone = idle(jdk17(), &[], 1);
+    let mut gone = idle(ordinary_jdk(), &[], 1);
     gone.kill();
-    let deaf = idle(jdk17(), &["-XX:+DisableAttachMechanism"], 1);
+    let deaf = idle(ordinary_jdk(), &["-XX:+DisableAttachMechanism"], 1);
     let sleep = Process::spawn(std::process::Command::new("sleep").arg("600"));
     for (process, reason) in [
         (&gone, "there is no process"),
@@ -225,7 +228,7 @@ fn what_cannot_be_dumped_is_said_and_fails_nothing() {
 
 #[test]
 fn a_jvm_that_hangs_does_not_keep_the_containers_own_hook_from_running() {
-    let jvm = idle(jdk17(), &["-XX:+StartAttachListener"], 1);
+    let jvm = idle(ordinary_jdk(), &["-XX:+StartAttachListener"], 1);
     jvm.signal(Signal::STOP);
     let dir = tempfile::tempdir().unwrap();
     let grace = [
@@ -244,6 +247,60 @@ fn a_jvm_that_hangs_does_not_keep_the_containers_own_hook_from_running() {
         "the application's share is its own"
     );
     assert_eq!(dumps(dir.path()).len(), 0);
+}
+
+#[test]
+fn a_dump_that_takes_long_goes_on_beside_the_containers_own_hook() {
+    let jvm = idle(ordinary_jdk(), &[], 1);
+    let dir = tempfile::tempdir().unwrap();
+    let grace = [
+        "--grace",
+        "60s",
+        "--application-share",
+        "2s",
+        "--upload-grace",
+        "2s",
+        "--delay",
+        "4s",
+    ];
+    let script = format!("ls {} | grep -c hprof; exit 6", dir.path().display());
+    let ran = hook_within(&grace, dir.path(), &[&jvm], &["--", "sh", "-c", &script]);
+    assert_eq!(ran.code, Some(6), "{}", ran.err);
+    assert_eq!(
+        ran.out.trim(),
+        "0",
+        "after a failed liveness probe it would never have run"
+    );
+    assert_said(&ran, dir.path(), "own hook begins now, beside the dump");
+    assert_eq!(dumps(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_jvm_that_does_not_answer_is_asked_again_after_the_containers_own_hook() {
+    let jvm = idle(ordinary_jdk(), &["-XX:+StartAttachListener"], 1);
+    let dir = tempfile::tempdir().unwrap();
+    // HotSpot serves one client after the other, and this one never finishes its request.
+    let socket = format!("/tmp/.java_pid{}", jvm.id());
+    let mut client = UnixStream::connect(&socket).unwrap();
+    client.write_all(b"1").unwrap();
+    let hook_ran = dir.path().join("hook-ran");
+    let released = hook_ran.clone();
+    let holder = thread::spawn(move || {
+        until("the container's own hook runs", Duration::from_mins(1), || {
+            released.exists().then_some(())
+        });
+        drop(client);
+    });
+    let touch = ["--", "touch", hook_ran.to_str().unwrap()];
+    let ran = hook(dir.path(), &[&jvm], &touch);
+    holder.join().unwrap();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_said(
+        &ran,
+        dir.path(),
+        "it is asked again after the container's own hook",
+    );
+    assert_eq!(dumps(dir.path()).len(), 1, "{}", ran.err);
 }
 
 /// Answers so many connections with `answer` and gives back what was asked.
@@ -279,7 +336,7 @@ fn action(port: u16, more: &str) -> String {
 #[test]
 fn an_http_get_is_carried_out_as_the_kubelet_would() {
     for order in ["before", "after"] {
-        let jvm = idle(jdk17(), &[], 1);
+        let jvm = idle(ordinary_jdk(), &[], 1);
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

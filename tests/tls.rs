@@ -124,11 +124,13 @@ async fn an_unfit_replacement_changes_nothing_and_is_counted() {
     let authority = Authority::new();
     let good = authority.until(2100);
     let expired = authority.until(2021);
+    let early = authority.sign(2099..2100, ExtendedKeyUsagePurpose::ServerAuth);
     let next = authority.until(2101);
     let mut volume = SecretVolume::new(&good);
     let webhook = following(authority, volume.files(), NEVER).await;
     let unfit = [
         (expired.certificate.as_str(), expired.key.as_str()),
+        (early.certificate.as_str(), early.key.as_str()),
         ("garbage", "garbage"),
         (good.certificate.as_str(), "garbage"),
         (next.certificate.as_str(), good.key.as_str()),
@@ -210,8 +212,8 @@ async fn with_a_client_ca_only_its_clients_are_served() {
         let caller = Caller::connect(webhook.address, tls).await.ok()?;
         caller.review(review("u", &other(512))).await.ok()
     };
-    let known = clients.sign(2100, ExtendedKeyUsagePurpose::ClientAuth);
-    let stranger = Authority::new().sign(2100, ExtendedKeyUsagePurpose::ClientAuth);
+    let known = clients.sign(2020..2100, ExtendedKeyUsagePurpose::ClientAuth);
+    let stranger = Authority::new().sign(2020..2100, ExtendedKeyUsagePurpose::ClientAuth);
     assert!(
         call(Some(&known))
             .await
@@ -227,6 +229,7 @@ fn a_certificate_that_cannot_be_served_is_refused_with_the_remedy() {
     let authority = Authority::new();
     let good = authority.until(2100);
     let expired = authority.until(2021);
+    let early = authority.sign(2099..2100, ExtendedKeyUsagePurpose::ServerAuth);
     let directory = TempDir::new().unwrap();
     let cases = [
         (
@@ -248,6 +251,11 @@ fn a_certificate_that_cannot_be_served_is_refused_with_the_remedy() {
             expired.certificate.as_str(),
             expired.key.as_str(),
             "it expired at 2021-01-01T00:00:00Z; renew it",
+        ),
+        (
+            early.certificate.as_str(),
+            early.key.as_str(),
+            "it is valid only from 2099-01-01T00:00:00Z on; correct the clock",
         ),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",

@@ -83,7 +83,7 @@ impl Drop for Target {
 
 /// The server's side of the process.
 pub(crate) fn serve(certificate: &str, key: &str) {
-    logging::init(logging::Format::Json, "info");
+    logging::init(logging::Format::Json, &"info".parse().unwrap());
     let files = Files {
         certificate: PathBuf::from(certificate),
         key: PathBuf::from(key),

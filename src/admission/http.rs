@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http_body_util::BodyExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::{Held, Metrics};
@@ -113,8 +113,15 @@ struct Edge {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     limits: Limits,
-    turns: Semaphore,
-    memory: Semaphore,
+    turns: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+}
+
+/// A body with the memory that is counted for it.
+struct Received {
+    body: Bytes,
+    /// None for an empty one.
+    memory: Option<OwnedSemaphorePermit>,
 }
 
 /// The service of the admission port.
@@ -122,8 +129,8 @@ pub fn router(admission: Arc<Admission>, metrics: Arc<Metrics>, limits: Limits) 
     let edge = Arc::new(Edge {
         admission,
         metrics,
-        turns: Semaphore::new(limits.turns),
-        memory: Semaphore::new(limits.bodies / MEMORY_UNIT),
+        turns: Arc::new(Semaphore::new(limits.turns)),
+        memory: Arc::new(Semaphore::new(limits.bodies / MEMORY_UNIT)),
         limits,
     });
     Router::new()
@@ -157,17 +164,13 @@ async fn mutate(State(edge): State<Arc<Edge>>, request: Request) -> Response {
 }
 
 impl Edge {
-    async fn review(self: &Arc<Self>, request: Request, began: Instant) -> Result<Response, Refused> {
+    async fn review(&self, request: Request, began: Instant) -> Result<Response, Refused> {
         let deadline = began + self.limits.patience;
         check_type(request.headers())?;
-        let memory = self
-            .memory_for(announced_length(request.headers()), deadline)
-            .await?;
-        let body = timeout_at(deadline, read(request.into_body(), self.limits.body))
+        let received = timeout_at(deadline, self.read(request.into_body(), deadline))
             .await
             .map_err(|_| Refused::TooSlow(self.limits.patience))??;
-        let answer = self.answer(body, deadline).await?;
-        drop(memory);
+        let answer = self.answer(received, deadline).await?;
         let json = answer.to_json().map_err(|_| Refused::Unwritable)?;
         let took = began.elapsed();
         self.metrics
@@ -176,42 +179,99 @@ impl Edge {
         Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
     }
 
-    async fn memory_for(
-        &self,
-        announced: Option<usize>,
-        deadline: Instant,
-    ) -> Result<SemaphorePermit<'_>, Refused> {
-        let size = announced.unwrap_or(self.limits.body).min(self.limits.body);
-        let units = u32::try_from(size.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
-        if let Ok(permit) = self.memory.try_acquire_many(units) {
-            return Ok(permit);
+    /// Reads a body to its end, also one that is refused: a client that is still sending would meet a reset connection
+    /// instead of the answer. The deadline around this call bounds that.
+    ///
+    /// Memory is counted as it arrives, not as it is announced: whoever only announces takes nothing from others.
+    async fn read(&self, mut body: Body, deadline: Instant) -> Result<Received, Refused> {
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut memory: Option<OwnedSemaphorePermit> = None;
+        let mut length = 0_usize;
+        let mut refused = None;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Refused::Incomplete)?.into_data() else {
+                continue;
+            };
+            if refused.is_some() {
+                continue;
+            }
+            length = length.saturating_add(data.len());
+            if length > self.limits.body {
+                refused = Some(Refused::TooLarge(self.limits.body));
+            } else if self.reserve(&mut memory, length, deadline).await? {
+                pieces.push(data);
+            } else {
+                refused = Some(Refused::Busy);
+            }
+            if refused.is_some() {
+                pieces = Vec::new();
+                memory = None;
+            }
         }
-        match timeout_at(deadline, self.memory.acquire_many(units)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Refused::Busy),
+        match refused {
+            Some(refused) => Err(refused),
+            None => Ok(Received {
+                body: match pieces.len() {
+                    1 => pieces.remove(0),
+                    _ => pieces.concat().into(),
+                },
+                memory,
+            }),
         }
     }
 
-    async fn answer(self: &Arc<Self>, body: Bytes, deadline: Instant) -> Result<Answer, Refused> {
-        let turn = match self.turns.try_acquire() {
+    /// Takes what a body of so many bytes needs beyond what it holds; `false` where there is not enough. Only a body that
+    /// holds nothing yet waits for its turn: if those waited that hold something, they might all wait for each other.
+    async fn reserve(
+        &self,
+        held: &mut Option<OwnedSemaphorePermit>,
+        length: usize,
+        deadline: Instant,
+    ) -> Result<bool, Refused> {
+        let units = length.div_ceil(MEMORY_UNIT);
+        let missing = units.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        let missing = u32::try_from(missing).map_err(|_| Refused::Busy)?;
+        let memory = || Arc::clone(&self.memory);
+        match (memory().try_acquire_many_owned(missing), held) {
+            (Ok(more), Some(held)) => held.merge(more),
+            (Ok(first), held @ None) => *held = Some(first),
+            (Err(_), Some(_)) => return Ok(false),
+            (Err(_), held @ None) => match timeout_at(deadline, memory().acquire_many_owned(missing)).await {
+                Ok(Ok(first)) => *held = Some(first),
+                Ok(Err(_)) | Err(_) => return Err(Refused::Busy),
+            },
+        }
+        Ok(true)
+    }
+
+    async fn answer(&self, received: Received, deadline: Instant) -> Result<Answer, Refused> {
+        let Received { body, memory } = received;
+        let turns = || Arc::clone(&self.turns);
+        let turn = match turns().try_acquire_owned() {
             Ok(turn) => turn,
-            Err(_) => match timeout_at(deadline, self.turns.acquire()).await {
+            Err(_) => match timeout_at(deadline, turns().acquire_owned()).await {
                 Ok(Ok(turn)) => turn,
                 Ok(Err(_)) | Err(_) => {
                     return review::uid(&body).map(Answer::overloaded).ok_or(Refused::Busy);
                 }
             },
         };
-        let answer = if body.len() < LARGE {
-            self.admission.admit(&body)?
-        } else {
-            let admission = Arc::clone(&self.admission);
-            tokio::task::spawn_blocking(move || admission.admit(&body))
-                .await
-                .map_err(|_| Refused::Unwritable)??
+        let admission = Arc::clone(&self.admission);
+        let is_large = body.len() >= LARGE;
+        let work = move || {
+            let answer = admission.admit(&body);
+            // Not before: a client that hangs up ends the request, and not the work that was begun for it.
+            drop((body, memory, turn));
+            answer
         };
-        drop(turn);
-        Ok(answer)
+        let answer = if is_large {
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|_| Refused::Unwritable)?
+        } else {
+            work()
+        };
+        Ok(answer?)
     }
 
     fn refuse(&self, refused: &Refused, began: Instant) -> Response {
@@ -239,35 +299,6 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refused> {
         String::from_utf8_lossy(found).chars().take(100).collect()
     };
     Err(Refused::WrongType(found))
-}
-
-fn announced_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Reads a body to its end, also one that is too large: a client that is still sending would meet a reset connection
-/// instead of the answer. The deadline around this call bounds that.
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refused> {
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut length = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Refused::Incomplete)?.into_data() else {
-            continue;
-        };
-        length = length.saturating_add(data.len());
-        if length > limit {
-            pieces = Vec::new();
-        } else {
-            pieces.push(data);
-        }
-    }
-    if length > limit {
-        return Err(Refused::TooLarge(limit));
-    }
-    Ok(match pieces.len() {
-        1 => pieces.remove(0),
-        _ => pieces.concat().into(),
-    })
 }
 
 /// One span a review. Nobody wants a line for each pod that is none of ours.

@@ -8,7 +8,7 @@ use crate::names;
 
 /// A source of namespaces' metadata that answers from memory: it is asked within a review.
 pub trait Namespaces: Send + Sync {
-    /// The namespace of that name; one that is not known has a name and nothing else.
+    /// The namespace of that name; one that is not known has a name, its label and nothing else.
     fn find(&self, name: &str) -> Arc<Namespace>;
 }
 
@@ -30,8 +30,10 @@ impl FromIterator<Namespace> for Known {
 impl Namespaces for Known {
     fn find(&self, name: &str) -> Arc<Namespace> {
         self.0.get(name).cloned().unwrap_or_else(|| {
+            let name = name.to_owned();
             Arc::new(Namespace {
-                name: name.to_owned(),
+                labels: [(names::NAMESPACE_NAME_LABEL.to_owned(), name.clone())].into(),
+                name,
                 ..Namespace::default()
             })
         })

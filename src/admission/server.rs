@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -94,7 +95,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds; `tls` is absent on the health port.
+    /// Binds; `tls` is absent on the health port. Where there is no IPv6, `[::]` means every address of IPv4.
     ///
     /// # Errors
     /// What the system says about the address.
@@ -105,8 +106,15 @@ impl Server {
         limits: Limits,
         counts: Counts,
     ) -> io::Result<Self> {
+        let listener = match TcpListener::bind(address).await {
+            Ok(listener) => listener,
+            Err(error) => match without_ipv6(address, &error) {
+                Some(address) => TcpListener::bind(address).await?,
+                None => return Err(error),
+            },
+        };
         Ok(Self {
-            listener: TcpListener::bind(address).await?,
+            listener,
             tls: tls.map(TlsAcceptor::from),
             router,
             limits,
@@ -329,4 +337,30 @@ async fn silent_for(idle: Duration, last_request: Arc<Mutex<Instant>>) {
 async fn reached(mut phase: watch::Receiver<Phase>, wanted: Phase) {
     // The sender outlives every connection; were it gone, there would be nothing to wait for either.
     drop(phase.wait_for(|phase| *phase >= wanted).await);
+}
+
+/// Where to listen instead, when every address was asked for and the machine has none of IPv6.
+fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let absent = error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    (absent && address.ip() == Ipv6Addr::UNSPECIFIED)
+        .then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_means_those_of_ipv4_where_there_is_no_ipv6() {
+        let instead = |address: &str, errno: Errno| without_ipv6(address.parse().unwrap(), &errno.into());
+        let ipv4 = "0.0.0.0:8443".parse().ok();
+        // The module is not loaded; it is loaded and disabled.
+        for errno in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            assert_eq!(instead("[::]:8443", errno), ipv4);
+            assert_eq!(instead("[::1]:8443", errno), None);
+            assert_eq!(instead("192.0.2.1:8443", errno), None);
+        }
+        assert_eq!(instead("[::]:8443", Errno::ADDRINUSE), None);
+    }
 }

@@ -64,6 +64,16 @@ pub enum Error {
         /// The end of its validity, RFC 3339.
         at: String,
     },
+    /// No API server would accept it yet.
+    #[error(
+        "cannot serve {file}: it is valid only from {from} on; correct the clock or take one that is valid now"
+    )]
+    NotYet {
+        /// The certificate's path.
+        file: PathBuf,
+        /// The beginning of its validity, RFC 3339.
+        from: String,
+    },
     /// TLS cannot be set up with this.
     #[error("cannot set up TLS: {0}")]
     Setup(String),
@@ -98,12 +108,18 @@ impl Certificate {
             file: key.clone(),
             block: "PRIVATE KEY",
         })?;
-        let expires = expiry(certificate, &chain)?;
-        if expires <= seconds(now) {
+        let (begins, expires) = validity(certificate, &chain)?;
+        let now = seconds(now);
+        if expires <= now {
             return Err(Error::Expired {
                 file: certificate.clone(),
-                at: jiff::Timestamp::from_second(expires)
-                    .map_or_else(|_| expires.to_string(), |at| at.to_string()),
+                at: rfc3339(expires),
+            });
+        }
+        if begins > now {
+            return Err(Error::NotYet {
+                file: certificate.clone(),
+                from: rfc3339(begins),
             });
         }
         let key = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| match error {
@@ -216,7 +232,8 @@ fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
     Ok(chain)
 }
 
-fn expiry(file: &Path, chain: &[CertificateDer<'_>]) -> Result<i64, Error> {
+/// Beginning and end, in seconds since 1970.
+fn validity(file: &Path, chain: &[CertificateDer<'_>]) -> Result<(i64, i64), Error> {
     let unusable = |what: String| Error::Unusable {
         file: file.to_owned(),
         what,
@@ -226,7 +243,12 @@ fn expiry(file: &Path, chain: &[CertificateDer<'_>]) -> Result<i64, Error> {
         .ok_or_else(|| unusable("no certificate".to_owned()))?;
     let (_, certificate) =
         x509_parser::parse_x509_certificate(leaf).map_err(|error| unusable(error.to_string()))?;
-    Ok(certificate.validity().not_after.timestamp())
+    let validity = certificate.validity();
+    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -40,11 +40,18 @@ impl Jvm {
         }
     }
 
-    /// All JVMs that this user may look into, by PID; in the place of an `OpenJ9` JVM the reason why it cannot be served.
+    /// All JVMs that this user may look into, by PID; in the place of one that cannot be served, because it is an `OpenJ9` or
+    /// a `java` whose memory is closed to us (it has capabilities, as for a port below 1024), the reason.
     pub fn all() -> io::Result<Vec<Result<Self, Error>>> {
+        // Of a closed process only its name can be read.
+        let is_java = |pid: u32| Status::read(pid).is_ok_and(|status| status.name == "java");
         let found = process::all()?.into_iter().map(Self::examine);
         Ok(found
-            .filter(|jvm| matches!(jvm, Ok(_) | Err(Error::OpenJ9 { .. })))
+            .filter(|jvm| match jvm {
+                Ok(_) | Err(Error::OpenJ9 { .. }) => true,
+                Err(Error::Closed { pid, .. }) => is_java(*pid),
+                Err(_) => false,
+            })
             .collect())
     }
 

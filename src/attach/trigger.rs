@@ -45,10 +45,17 @@ fn create(folder: &PathBuf, jvm: &Jvm) -> io::Result<Trigger> {
     let path_only = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(folder, path_only, Mode::empty())?;
     let name = name(jvm);
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // /tmp is everybody's: a FIFO of this name would keep us waiting for its reader.
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&folder, &name, flags, Mode::from_raw_mode(0o600))?;
-    let trigger = Trigger { folder, name };
     let file = fs::File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something of that name is there that is not a file",
+        ));
+    }
+    let trigger = Trigger { folder, name };
     let owner = jvm.status.uid;
     if file.metadata()?.uid() != owner {
         // JDK 8 ignores a trigger that is not its own, even root's; and some file systems hand files to others.

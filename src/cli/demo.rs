@@ -4,7 +4,7 @@
 //! and the API server ([`api_server`]) and the kubelet ([`node`]).
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// a folder.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave everything in this folder: manifests, pods, patches, dumps, records
+    /// Leave everything in this folder, which is new or empty: manifests, pods, patches, dumps, records
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// The JDK to run; else the one on the PATH
@@ -68,7 +68,10 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
     let jdk = Jdk::find(java_home.as_deref(), std::env::var_os("PATH").as_deref()).map_err(Stop::usage)?;
     // Held until the end: a temporary folder goes with its guard.
     let (folder, _guard) = match keep {
-        Some(folder) => (folder, None),
+        Some(folder) => {
+            check_empty(&folder).map_err(Stop::usage)?;
+            (folder, None)
+        }
         None => {
             let guard = tempfile::tempdir()?;
             (guard.path().to_owned(), Some(guard))
@@ -83,6 +86,20 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         started.elapsed().as_secs_f64()
     )?;
     Ok(Exit::Done)
+}
+
+/// What lies there already would be overwritten, or mistaken for this run's.
+fn check_empty(folder: &Path) -> anyhow::Result<()> {
+    let problem = match std::fs::read_dir(folder).map(|mut entries| entries.next()) {
+        Ok(None) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(Some(_)) => "it is not empty".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    bail!(
+        "cannot keep the demo in {}: {problem}; give --keep a new folder",
+        folder.display()
+    )
 }
 
 struct Demo<'a> {

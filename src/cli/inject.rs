@@ -17,8 +17,8 @@ use crate::inject::{self, Context, Decision, Outcome, Severity};
 /// Reads pods and everything that has a pod template, in YAML or JSON, and writes the same form; what needs no change
 /// keeps every byte. What was done, and why not, goes to standard error.
 ///
-/// Exit codes: 0 done; 1 something asked for was left alone, for the reason that is printed; 2 wrong usage or input;
-/// 3 the result could not be written.
+/// Exit codes: 0 done, also where a pod opts out or is never touched; 1 something asked for was left alone, for the reason
+/// that is printed; 2 wrong usage or input; 3 the result could not be written.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// File, folder, or - for standard input; may be given several times
@@ -61,8 +61,9 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
                     }
                 }
                 // A status on a pod says what the webhook did; a manifest has nothing to say.
-                Decision::Skipped(_) => exit = Exit::No,
-                Decision::NotAsked => {}
+                Decision::Skipped(skip) if !skip.leaves_no_trace() => exit = Exit::No,
+                // It was refused, or is none of ours: nothing is missing.
+                Decision::Skipped(_) | Decision::NotAsked => {}
             }
         }
     }

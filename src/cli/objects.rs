@@ -69,7 +69,7 @@ pub fn namespaces(document: &Value) -> Vec<Namespace> {
 pub fn named(name: &str) -> Namespace {
     Namespace {
         name: name.to_owned(),
-        labels: BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), name.to_owned())]),
+        labels: BTreeMap::from([(names::NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())]),
         annotations: BTreeMap::new(),
     }
 }

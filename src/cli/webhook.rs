@@ -1,6 +1,7 @@
 //! `heapship webhook`: the admission server in its container.
 
 use std::future::{Future as _, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::admission::namespaces::Known;
 use crate::admission::server::{Counts, Limits, Server};
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 use crate::inject::{Cluster, KubernetesVersion};
 use crate::logging;
 use crate::metrics::Metrics;
+use crate::names;
 use crate::quantity::parse_duration;
 use crate::settings::policy::Policies;
 use crate::shutdown;
@@ -25,7 +27,7 @@ use crate::shutdown;
 /// Serves the admission webhook until it is asked to end
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Where the API server's reviews arrive, over TLS
+    /// Where the API server's reviews arrive, over TLS; without IPv6, [::] means 0.0.0.0
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -57,7 +59,7 @@ pub struct Arguments {
     #[arg(
         long,
         value_name = "NAME",
-        default_value = "cluster",
+        default_value = "default",
         env = "HEAPSHIP_CLUSTER"
     )]
     cluster_name: String,
@@ -81,7 +83,7 @@ pub struct Arguments {
     log_format: logging::Format,
     /// What is logged: error, warn, info, debug, or a list of module=level
     #[arg(long, value_name = "FILTER", default_value = "info", env = "HEAPSHIP_LOG")]
-    log: String,
+    log: logging::Filter,
 }
 
 /// Runs the webhook to its end.
@@ -175,7 +177,21 @@ fn policies(file: &Path) -> anyhow::Result<Policies> {
             file.display()
         )
     })?;
-    Policies::from_yaml(&text).with_context(|| format!("cannot use the policies {}", file.display()))
+    let policies =
+        Policies::from_yaml(&text).with_context(|| format!("cannot use the policies {}", file.display()))?;
+    // A selector over labels that nobody knows would select nothing, and nobody would learn why.
+    let unknown = policies
+        .namespace_labels_used()
+        .find(|(_, label)| *label != names::NAMESPACE_NAME_LABEL);
+    if let Some((policy, label)) = unknown {
+        bail!(
+            "cannot use the policies {}: policy {policy} selects namespaces by their label {label}, which this webhook does \
+             not know; name them in spec.namespaces, or select by {}",
+            file.display(),
+            names::NAMESPACE_NAME_LABEL
+        );
+    }
+    Ok(policies)
 }
 
 fn serve(prepared: Prepared) -> anyhow::Result<()> {
@@ -211,13 +227,11 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     let router = http::router(Arc::new(admission), Arc::clone(&metrics), http::Limits::default());
     let admission = Server::bind(listen, Some(tls), router, limits, counts)
         .await
-        .with_context(|| format!("cannot listen on {listen}; free the port or change --listen"))?;
+        .map_err(|error| unbound(error, listen, "--listen"))?;
     let health_router = health::router(Arc::clone(&metrics));
     let health = Server::bind(health_listen, None, health_router, limits, Counts::default())
         .await
-        .with_context(|| {
-            format!("cannot listen on {health_listen}; free the port or change --health-listen")
-        })?;
+        .map_err(|error| unbound(error, health_listen, "--health-listen"))?;
     tracing::info!(address = %admission.address()?, health = %health.address()?, "serving");
     let rotation = tokio::spawn(rotation::follow(files, served, metrics, rotation::INTERVAL));
     let health = tokio::spawn(health.run(std::future::pending()));
@@ -231,6 +245,17 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     health.abort();
     rotation.abort();
     Ok(())
+}
+
+/// What the system said about an address, and what helps.
+fn unbound(error: io::Error, address: SocketAddr, argument: &str) -> anyhow::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use: free it, or change",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: change",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: change",
+        _ => "change",
+    };
+    anyhow::Error::new(error).context(format!("cannot listen on {address}; {remedy} {argument}"))
 }
 
 fn kubernetes_version(text: &str) -> Result<KubernetesVersion, &'static str> {

@@ -211,6 +211,26 @@ impl Policies {
     pub fn inject_unasked(&self) -> bool {
         self.0.iter().any(Policy::injects_unasked)
     }
+
+    /// Every label that a `namespaceSelector` looks at, after the name of its policy.
+    pub fn namespace_labels_used(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(
+            |Policy {
+                 name,
+                 namespace_selector,
+                 ..
+             }| {
+                let Selector {
+                    match_labels,
+                    match_expressions,
+                } = namespace_selector;
+                let keys = match_labels
+                    .keys()
+                    .chain(match_expressions.iter().map(|expression| &expression.key));
+                keys.map(|key| (name.as_str(), key.as_str()))
+            },
+        )
+    }
 }
 
 impl Policy {

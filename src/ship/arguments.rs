@@ -63,7 +63,7 @@ pub struct Arguments {
     pub log_format: logging::Format,
     /// What is logged, e.g. debug or heapship=debug.
     #[arg(long, value_name = "FILTER", default_value = "info,object_store=warn")]
-    pub log: String,
+    pub log: logging::Filter,
 }
 
 /// What keys and records say about the pod.

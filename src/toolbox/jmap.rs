@@ -95,7 +95,10 @@ fn carry_out(request: &Request, pid: Option<&str>) -> Result<(), Error> {
     match request {
         Request::Histogram(objects) => {
             let histogram = super::choose(pid)?.histogram(*objects)?;
-            stdout.write_all(histogram.as_bytes()).map_err(Error::Output)?;
+            stdout
+                .write_all(histogram.as_bytes())
+                .and_then(|()| stdout.flush())
+                .map_err(Error::Output)?;
         }
         Request::Dump {
             objects,
@@ -106,13 +109,13 @@ fn carry_out(request: &Request, pid: Option<&str>) -> Result<(), Error> {
             // A relative name is the JVM's to resolve, in a directory of its own; people mean theirs.
             let file = std::path::absolute(file)
                 .map_err(|error| Error::Usage(format!("cannot make {} absolute: {error}", file.display())))?;
-            writeln!(stdout, "Dumping heap to {} ...", file.display()).map_err(Error::Output)?;
-            stdout.flush().map_err(Error::Output)?;
+            // The dump is what was asked for, not these lines: it is taken though nobody reads them.
+            let _ = writeln!(stdout, "Dumping heap to {} ...", file.display()).and_then(|()| stdout.flush());
             let dump = jvm.dump_heap(&file, *objects, *gzip_level, None)?;
-            writeln!(stdout, "{}", created(&file, &dump)).map_err(Error::Output)?;
+            let _ = writeln!(stdout, "{}", created(&file, &dump)).and_then(|()| stdout.flush());
         }
     }
-    stdout.flush().map_err(Error::Output)
+    Ok(())
 }
 
 fn created(file: &Path, dump: &Dump) -> String {

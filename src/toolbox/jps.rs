@@ -63,7 +63,12 @@ fn line(jvm: &Result<Jvm, attach::Error>, arguments: &Arguments) -> String {
     } = arguments;
     let jvm = match jvm {
         Ok(jvm) => jvm,
-        Err(attach::Error::OpenJ9 { pid }) if *quiet => return pid.to_string(),
+        Err(attach::Error::OpenJ9 { pid } | attach::Error::Closed { pid, .. }) if *quiet => {
+            return pid.to_string();
+        }
+        Err(attach::Error::Closed { pid, .. }) => {
+            return format!("{pid} -- cannot be looked into: not served");
+        }
         Err(attach::Error::OpenJ9 { pid }) => return format!("{pid} -- OpenJ9: not served"),
         Err(error) => return format!("-- {error}"),
     };

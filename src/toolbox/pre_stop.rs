@@ -3,9 +3,12 @@
 //! It stands in the place of the pod's own preStop hook, so it carries that one out as well, before or after the dump. The
 //! pod's end comes first: a dump that cannot be made, does not fit into the grace period or fails is said, never an error.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::attach::{self, Jvm, Objects};
@@ -68,7 +71,7 @@ pub struct Arguments {
 /// When the dump is taken, against the container's own hook.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 enum Order {
-    /// First the dump, then the hook.
+    /// First the dump, then the hook; a dump that takes long goes on beside it.
     Before,
     /// First the hook, then the dump.
     After,
@@ -116,17 +119,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         },
         journal: &journal,
     };
-    match order {
-        Order::Before => {
-            task.dump_all();
-            hook.run(&limits, &journal)
-        }
-        Order::After => {
-            let code = hook.run(&limits, &journal);
-            task.dump_all();
-            code
-        }
+    if order == Order::Before && !hook.is_none() {
+        return task.dump_before(&hook, &limits);
     }
+    let code = hook.run(&limits, &journal);
+    let mut delay = delay;
+    task.dump_each(task.find(), &mut delay, Silence::Judged);
+    code
 }
 
 struct Task<'a> {
@@ -161,18 +160,93 @@ enum Skip {
         needed: Bytes,
         free: Bytes,
     },
+    #[error(
+        "it has not answered within {} s; it is asked again after the container's own hook",
+        waited.as_secs()
+    )]
+    Silent { waited: Duration },
     #[error(transparent)]
     Attach(#[from] attach::Error),
 }
 
+/// What becomes of a JVM that does not say how much heap it uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Silence {
+    /// It is asked again when the container's own hook is over.
+    AskedAgain,
+    /// Its counters or its memory must do.
+    Judged,
+}
+
 impl Task<'_> {
-    fn dump_all(&self) {
-        let found = match self.find() {
+    /// Dumps, then the container's own hook, which does not wait for ever: after a failed liveness probe the kubelet gives
+    /// us no more than the application's share, whatever the pod's grace period says, and then kills whatever runs.
+    fn dump_before(&self, hook: &Hook, limits: &Limits) -> ExitCode {
+        let turn = self.budget.begun + self.budget.application_share / 2;
+        let mut delay = self.delay;
+        thread::scope(|scope| {
+            let (running, over) = mpsc::channel::<Infallible>();
+            let dumps = thread::Builder::new().spawn_scoped(scope, || {
+                let silent = self.dump_each(self.find(), &mut delay, Silence::AskedAgain);
+                drop(running);
+                (silent, delay)
+            });
+            let wait = turn.saturating_duration_since(Instant::now());
+            if over.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                self.journal
+                    .say("the container's own hook begins now, beside the dump that goes on");
+            }
+            let code = hook.run(limits, self.journal);
+            // Without a thread there was no dump yet: the hook must not suffer from that.
+            let (later, mut delay) = match dumps.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok((silent, delay))) => (silent, delay),
+                Ok(Err(_)) => (Vec::new(), Duration::ZERO),
+                Err(_) => (self.find(), self.delay),
+            };
+            self.dump_each(later, &mut delay, Silence::Judged);
+            code
+        })
+    }
+
+    /// Gives back those that are to be asked again.
+    fn dump_each(&self, jvms: Vec<Jvm>, delay: &mut Duration, silence: Silence) -> Vec<Jvm> {
+        let mut again = Vec::new();
+        for jvm in jvms {
+            match self.dump(&jvm, delay, silence) {
+                Ok(told) => self.journal.say(&told),
+                Err(skip) => {
+                    self.journal.say(&format!(
+                        "JVM {} not dumped: {}",
+                        jvm.pid,
+                        super::with_causes(&skip)
+                    ));
+                    if matches!(skip, Skip::Silent { .. }) {
+                        again.push(jvm);
+                    }
+                }
+            }
+        }
+        again
+    }
+
+    /// The JVMs to dump; says why there are none, or not all.
+    fn find(&self) -> Vec<Jvm> {
+        claim::forget_ended(self.dir);
+        let found = if self.pids.is_empty() {
+            Jvm::all().map(|mut found| {
+                found.retain(|jvm| jvm.as_ref().map_or(true, Jvm::is_in_our_container));
+                found
+            })
+        } else {
+            Ok(self.pids.iter().map(|pid| Jvm::find(*pid)).collect())
+        };
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
-                return self.journal.say(&format!(
+                self.journal.say(&format!(
                     "not dumped: cannot list the processes in /proc: {error}"
                 ));
+                return Vec::new();
             }
         };
         if found.is_empty() {
@@ -181,44 +255,26 @@ impl Task<'_> {
                 "not dumped: there is no JVM in this container that uid {uid} may look into"
             ));
         }
-        claim::forget_ended(self.dir);
-        let mut delay = self.delay;
-        for jvm in found {
-            match jvm {
-                Ok(jvm) => match self.dump(&jvm, &mut delay) {
-                    Ok(told) => self.journal.say(&told),
-                    Err(skip) => {
-                        self.journal.say(&format!(
-                            "JVM {} not dumped: {}",
-                            jvm.pid,
-                            super::with_causes(&skip)
-                        ));
-                    }
-                },
-                Err(error) => self
-                    .journal
-                    .say(&format!("not dumped: {}", super::with_causes(&error))),
-            }
-        }
-    }
-
-    fn find(&self) -> io::Result<Vec<Result<Jvm, attach::Error>>> {
-        if !self.pids.is_empty() {
-            return Ok(self.pids.iter().map(|pid| Jvm::find(*pid)).collect());
-        }
-        let mut found = Jvm::all()?;
-        found.retain(|jvm| jvm.as_ref().map_or(true, Jvm::is_in_our_container));
-        Ok(found)
+        let say = |error| {
+            self.journal
+                .say(&format!("not dumped: {}", super::with_causes(&error)));
+        };
+        found
+            .into_iter()
+            .filter_map(|jvm| jvm.map_err(say).ok())
+            .collect()
     }
 
     /// `delay` is waited once, before the first dump that is really started.
-    fn dump(&self, jvm: &Jvm, delay: &mut Duration) -> Result<String, Skip> {
+    fn dump(&self, jvm: &Jvm, delay: &mut Duration, silence: Silence) -> Result<String, Skip> {
         let claim = claim::Claim::take(self.dir, jvm).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Skip::DumpedBefore,
             _ => self.directory(error),
         })?;
+        // Where not even the smallest dump fits, there is no time for questions either.
+        self.budget.check(None, *delay)?;
         let asked = self.budget.deadline().min(Instant::now() + QUESTION);
-        let (used, major) = state(jvm, asked)?;
+        let (used, major) = state(jvm, asked, silence)?;
         if let Some(used) = used {
             self.check_disk(used, major)?;
         }
@@ -274,13 +330,14 @@ impl Task<'_> {
 }
 
 /// Heap in use and Java version. Asked of the JVM, whose counters stand still between collections; one that does not answer
-/// now is judged by them, or by its memory.
-fn state(jvm: &Jvm, deadline: Instant) -> Result<(Option<Bytes>, Option<u32>), attach::Error> {
+/// is judged by them, or by its memory.
+fn state(jvm: &Jvm, deadline: Instant, silence: Silence) -> Result<(Option<Bytes>, Option<u32>), Skip> {
     use attach::Error::{Refused, TimedOut};
     let ask = |line| match jvm.diagnose(line, Some(deadline)) {
         Ok(text) => Ok(Some(text)),
+        Err(TimedOut { waited, .. }) if silence == Silence::AskedAgain => Err(Skip::Silent { waited }),
         Err(Refused { .. } | TimedOut { .. }) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     };
     let counters = jvm.counters.as_ref();
     let used = ask("GC.heap_info")?

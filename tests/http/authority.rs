@@ -1,5 +1,6 @@
 //! A certificate authority of the tests' own, and clients that trust it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rcgen::{
@@ -50,13 +51,13 @@ impl Authority {
 
     /// A serving certificate that ends at the beginning of a year.
     pub(crate) fn until(&self, year: i32) -> Pair {
-        self.sign(year, ExtendedKeyUsagePurpose::ServerAuth)
+        self.sign(2020..year, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    pub(crate) fn sign(&self, year: i32, purpose: ExtendedKeyUsagePurpose) -> Pair {
+    pub(crate) fn sign(&self, years: Range<i32>, purpose: ExtendedKeyUsagePurpose) -> Pair {
         let mut parameters = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
-        parameters.not_before = date_time_ymd(2020, 1, 1);
-        parameters.not_after = date_time_ymd(year, 1, 1);
+        parameters.not_before = date_time_ymd(years.start, 1, 1);
+        parameters.not_after = date_time_ymd(years.end, 1, 1);
         parameters.extended_key_usages = vec![purpose];
         let key = KeyPair::generate().unwrap();
         Pair {

@@ -141,36 +141,3 @@ async fn a_drain_ends_in_time_although_a_connection_stays_silent() {
     );
     assert!(webhook.ended(Duration::from_secs(1)).await);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_ends_the_executable_with_code_3_and_the_remedy() {
-    let authority = Authority::new();
-    let directory = TempDir::new().unwrap();
-    let files = write(directory.path(), &authority.until(2100));
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_heapship"))
-        .args([
-            "webhook",
-            "--listen",
-            &address,
-            "--health-listen",
-            "127.0.0.1:0",
-            "--tls-cert",
-        ])
-        .arg(&files.certificate)
-        .arg("--tls-key")
-        .arg(&files.key)
-        .env_clear()
-        .output()
-        .await
-        .unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(
-        text.contains(&format!(
-            "cannot listen on {address}; free the port or change --listen"
-        )),
-        "{text}"
-    );
-}

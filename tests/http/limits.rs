@@ -89,11 +89,10 @@ async fn memory_for_bodies_is_bounded_and_given_back() {
     let mut stalled = handshake(webhook.address, Arc::clone(&tls)).await.unwrap();
     let head = "POST /mutate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{";
     stalled.write_all(head.as_bytes()).await.unwrap();
-    until("the stalled body has its memory", async || {
+    until("the stalled body has begun", async || {
         (webhook.sample("heapship_webhook_requests_in_flight") == 1).then_some(())
     })
     .await;
-    // Its time ends before that of a second one, which then has the memory.
     let caller = Caller::connect(webhook.address, tls).await.unwrap();
     let mut answer = [0; 12];
     stalled.read_exact(&mut answer).await.unwrap();
@@ -102,6 +101,75 @@ async fn memory_for_bodies_is_bounded_and_given_back() {
     assert_eq!(reply.status, StatusCode::OK);
     let reply = caller.review(review("u", &other(128 << 10))).await.unwrap();
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_only_announced_do_not_delay_others() {
+    let webhook = Webhook::start(Options {
+        http: http::Limits {
+            bodies: 64 << 10,
+            patience: Duration::from_secs(20),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let tls = webhook.authority.http1();
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut stream = handshake(webhook.address, Arc::clone(&tls)).await.unwrap();
+        let head = "POST /mutate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    until("the stalled bodies have begun", async || {
+        (webhook.sample("heapship_webhook_requests_in_flight") == 8).then_some(())
+    })
+    .await;
+    let caller = Caller::connect(webhook.address, tls).await.unwrap();
+    let reply = caller.review(review("u", &other(32 << 10))).await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(webhook.sample("heapship_webhook_requests_in_flight"), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_held_until_the_work_is_done_although_the_client_is_gone() {
+    let gate = Arc::new(Gate::default());
+    let webhook = Webhook::start(Options {
+        namespaces: Arc::clone(&gate) as Arc<dyn Namespaces>,
+        http: http::Limits {
+            turns: 1,
+            patience: Duration::from_millis(100),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let tls = webhook.authority.http1();
+    let gone = Caller::connect(webhook.address, Arc::clone(&tls)).await.unwrap();
+    let gone = tokio::spawn(async move { gone.review(review("gone", &asking(100_000))).await });
+    until("its review is being worked on", async || {
+        (gate.waiting.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    gone.abort();
+    until("its connection is forgotten", async || {
+        (webhook.sample("heapship_webhook_connections") == 0).then_some(())
+    })
+    .await;
+
+    let caller = Caller::connect(webhook.address, tls).await.unwrap();
+    let reply = caller.review(review("late", &asking(512))).await.unwrap();
+    let answer = response(&reply.body).0.response.unwrap();
+    assert!(answer.warnings.unwrap()[0].contains("overloaded"));
+    *gate.open.lock().unwrap() = true;
+    gate.opened.notify_all();
+    until("the turn is given back", async || {
+        let reply = caller.review(review("next", &asking(512))).await.unwrap();
+        let answer = response(&reply.body).0.response.unwrap();
+        (answer.audit_annotations["decision"] == "injected").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,10 @@ impl Hook {
         }
     }
 
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
     /// How long it takes, where that can be told beforehand.
     pub(super) fn known_duration(&self) -> Duration {
         match self {
