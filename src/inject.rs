@@ -374,6 +374,7 @@ fn sign(plan: &mut Plan<'_>, agents: &[agent::Agent]) -> Result<(), Skip> {
     if whole && annotations.key(names::STATUS).of(plan.pod).is_some() {
         return Ok(());
     }
+    plan.note_if_empty(&Place::root().key("metadata"), "metadata");
     plan.note_if_empty(&annotations, "annotations");
     if let Some(replaced) = plan.replaced.to_text() {
         if !fits(plan.draft.document(), names::REPLACED, &replaced) {
@@ -417,6 +418,7 @@ fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
     let mut draft = Draft::new(pod);
     let annotations = Place::root().key("metadata").key("annotations");
     let mut replaced = Replaced::of(pod);
+    replaced.note_if_empty(pod.get("metadata"), "metadata");
     replaced.note_if_empty(annotations.of(pod), "annotations");
     if let Some(replaced) = replaced.to_text() {
         draft.set(&annotations, names::REPLACED, Value::String(replaced));
