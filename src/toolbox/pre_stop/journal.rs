@@ -3,14 +3,15 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A file beside the dumps, `.pre-stop.log`, with a line for each thing that was done or not done, and why. At most
 /// [`LARGEST`] bytes: the oldest lines go first.
-pub(super) struct Journal(PathBuf);
+pub(super) struct Journal(Mutex<PathBuf>);
 
 impl Journal {
     pub(super) fn new(dir: &Path) -> Self {
-        Self(dir.join(".pre-stop.log"))
+        Self(Mutex::new(dir.join(".pre-stop.log")))
     }
 
     /// Tells stderr and the file. The file may be out of reach, which must not matter here.
@@ -21,16 +22,18 @@ impl Journal {
     }
 
     fn append(&self, line: &str) -> io::Result<()> {
-        let length = fs::metadata(&self.0).map_or(0, |file| file.len());
+        // The dump and the container's own hook may speak at once, and the shortening below would lose a line.
+        let path = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = fs::metadata(&*path).map_or(0, |file| file.len());
         let new = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if length.saturating_add(new) > LARGEST {
-            let text = fs::read(&self.0)?;
-            fs::write(&self.0, newest_half(&text))?;
+            let text = fs::read(&*path)?;
+            fs::write(&*path, newest_half(&text))?;
         }
         OpenOptions::new()
             .append(true)
             .create(true)
-            .open(&self.0)?
+            .open(&*path)?
             .write_all(line.as_bytes())
     }
 }
