@@ -113,23 +113,19 @@ fn a_dump_that_the_jvm_gzipped_is_complete_and_no_part_of_it_is() {
 #[test]
 fn the_leak_is_among_the_biggest_classes_and_its_stack_is_named() {
     for jdk in jdks() {
-        let dump = dump(jdk, &[]);
-        let histogram = histogram(&dump[..]).unwrap();
-        assert_eq!(histogram.verdict(), Verdict::Complete);
-        let top = histogram.top(2);
-        assert!(
-            top.iter().any(|class| class.name == "Leak$Node"),
-            "JDK {}: {top:?}",
-            jdk.major
-        );
-        let stack = &histogram
-            .out_of_memory()
-            .unwrap_or_else(|| {
-                let kept = std::env::temp_dir().join(format!("heapship-unmarked-{}.hprof", jdk.major));
-                fs::write(&kept, &dump).unwrap();
-                panic!("JDK {} marks no thread: {}", jdk.major, kept.display())
-            })
-            .stack;
+        // Once in some hundred dumps no thread was marked: one that HotSpot hides can be the first to run out.
+        let marked = (0..3).find_map(|_| {
+            let histogram = histogram(&dump(jdk, &[])[..]).unwrap();
+            assert_eq!(histogram.verdict(), Verdict::Complete);
+            let top = histogram.top(2);
+            assert!(
+                top.iter().any(|class| class.name == "Leak$Node"),
+                "JDK {}: {top:?}",
+                jdk.major
+            );
+            histogram.out_of_memory().map(|error| error.stack.clone())
+        });
+        let stack = marked.unwrap_or_else(|| panic!("JDK {} marks no thread in three dumps", jdk.major));
         assert!(
             stack
                 .iter()
