@@ -99,7 +99,7 @@ pub struct Rewritten {
     pub comments_lost: usize,
 }
 
-/// Makes the documents of `text` say `targets`, one for each of `documents`, which [`read`] has made of `text`.
+/// Makes the documents of `text` say `targets`, one for each of `documents`, which [`read()`] has made of `text`.
 ///
 /// A document whose target is what it says already keeps every byte.
 #[must_use]

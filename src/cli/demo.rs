@@ -1,7 +1,7 @@
 //! `heapship demo`: the whole job on a real JVM, without a cluster, without root, without a cloud.
 //!
 //! Real are the webhook and its TLS, the review, the patch, the JVM, the agent and the dump. Played are the controllers
-//! and the API server ([`api_server`]) and the kubelet ([`node`]).
+//! and the API server (`api_server`) and the kubelet (`node`).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};

@@ -27,7 +27,7 @@ use crate::shutdown;
 /// Serves the admission webhook until it is asked to end
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Where the API server's reviews arrive, over TLS; without IPv6, [::] means 0.0.0.0
+    /// Where the API server's reviews arrive, over TLS; without IPv6, `[::]` means 0.0.0.0
     #[arg(
         long,
         value_name = "ADDRESS",
