@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::ship;
-use crate::toolbox::{jmap, jps, pre_stop};
+use crate::toolbox::{jmap, jps, pre_stop, with_causes};
 
 pub mod install;
 
@@ -59,13 +59,6 @@ fn done(result: Result<(), impl StdError>) -> Exit {
 
 /// Says what went wrong, with everything that led to it, in one line.
 fn failed(error: &dyn StdError) -> Exit {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    eprintln!("heapship-agent: {text}");
+    eprintln!("heapship-agent: {}", with_causes(error));
     Exit::Failed
 }

@@ -430,8 +430,9 @@ fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
     draft.finish().ok()
 }
 
-/// Members of an object that are text.
-fn texts(object: &Value) -> Annotations {
+/// The members of an annotation or label map that are text; nothing where it is none.
+#[must_use]
+pub fn texts(object: &Value) -> Annotations {
     let members = object.as_object().into_iter().flatten();
     members
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))

@@ -34,11 +34,3 @@ impl Signals {
         }
     }
 }
-
-/// Waits for one of the [`Signals`] and returns its name.
-///
-/// # Errors
-/// When the process cannot install a handler.
-pub async fn requested() -> std::io::Result<&'static str> {
-    Ok(Signals::install()?.next().await)
-}

@@ -197,8 +197,8 @@ impl Case {
                 "kubernetesVersion" => self.cluster.version = version(value.as_str().unwrap()),
                 "namespace" => {
                     let mut namespace = objects::named(value["name"].as_str().unwrap_or("web"));
-                    namespace.labels.extend(objects::texts(value.get("labels")));
-                    namespace.annotations = objects::texts(value.get("annotations"));
+                    namespace.labels.extend(inject::texts(&value["labels"]));
+                    namespace.annotations = inject::texts(&value["annotations"]);
                     self.namespace = namespace;
                 }
                 "policies" => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::inject::Namespace;
+use crate::inject::{Namespace, texts};
 use crate::names;
 
 /// An object that is a pod or makes pods.
@@ -56,8 +56,10 @@ pub fn namespaces(document: &Value) -> Vec<Namespace> {
             && let Some(name) = object.pointer("/metadata/name").and_then(Value::as_str)
         {
             let mut namespace = named(name);
-            namespace.labels.extend(texts(object.pointer("/metadata/labels")));
-            namespace.annotations = texts(object.pointer("/metadata/annotations"));
+            namespace
+                .labels
+                .extend(texts(object.pointer("/metadata/labels").unwrap_or(&Value::Null)));
+            namespace.annotations = texts(object.pointer("/metadata/annotations").unwrap_or(&Value::Null));
             found.push(namespace);
         }
     });
@@ -72,15 +74,6 @@ pub fn named(name: &str) -> Namespace {
         labels: BTreeMap::from([(names::NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())]),
         annotations: BTreeMap::new(),
     }
-}
-
-/// The entries of an annotation or label map that are text.
-#[must_use]
-pub fn texts(map: Option<&Value>) -> BTreeMap<String, String> {
-    let entries = map.and_then(Value::as_object).into_iter().flatten();
-    entries
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
 }
 
 impl Object {
@@ -109,7 +102,7 @@ impl Object {
     #[must_use]
     pub fn mistakes(&self, document: &Value) -> Vec<String> {
         let ours = |pointer: String| -> Vec<String> {
-            let keys = texts(document.pointer(&pointer)).into_keys();
+            let keys = texts(document.pointer(&pointer).unwrap_or(&Value::Null)).into_keys();
             keys.filter(|key| key.starts_with(names::PREFIX)).collect()
         };
         let mut sentences = Vec::new();

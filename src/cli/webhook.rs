@@ -1,12 +1,9 @@
 //! `heapship webhook`: the admission server in its container.
 
-use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
@@ -22,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::names;
 use crate::quantity::parse_duration;
 use crate::settings::policy::Policies;
-use crate::shutdown;
+use crate::shutdown::Signals;
 
 /// Serves the admission webhook until it is asked to end
 #[derive(Clone, Debug, clap::Args)]
@@ -212,12 +209,8 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
         admission,
         limits,
     } = prepared;
-    let mut asked = pin!(shutdown::requested());
-    // The first poll installs the handlers. Before the sockets, because whoever can connect can also expect a drain.
-    if let Poll::Ready(early) = poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await {
-        early.context("cannot handle signals")?;
-        return Ok(());
-    }
+    // Before the sockets, because whoever can connect can also expect a drain.
+    let mut signals = Signals::install().context("cannot handle signals")?;
     let metrics = Arc::new(Metrics::default());
     metrics.certificate_expiry.set(served.current().expires);
     let counts = Counts {
@@ -237,9 +230,8 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     let health = tokio::spawn(health.run(std::future::pending()));
     admission
         .run(async {
-            if let Ok(signal) = asked.await {
-                tracing::info!(signal, "asked to end");
-            }
+            let signal = signals.next().await;
+            tracing::info!(signal, "asked to end");
         })
         .await;
     health.abort();
