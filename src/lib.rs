@@ -17,6 +17,8 @@ pub mod admission;
 #[cfg(feature = "webhook")]
 pub mod cli;
 #[cfg(feature = "webhook")]
+pub mod cluster;
+#[cfg(feature = "webhook")]
 pub mod inject;
 #[cfg(feature = "webhook")]
 pub mod metrics;

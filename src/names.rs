@@ -15,6 +15,27 @@ pub const INJECT: &str = "heapship.io/inject";
 /// The label that the API server puts on every namespace: its name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// On a namespace: its pods are to be looked at. A registration selects by labels only, so this one is derived from the
+/// namespace's annotations and the policies, by the webhook; what a person writes there is put right.
+pub const INJECTION_LABEL: &str = "heapship.io/injection";
+/// The only value of [`INJECTION_LABEL`].
+pub const INJECTION_ENABLED: &str = "enabled";
+
+/// Name of the webhook's own objects unless somebody says otherwise: Deployment, Service, and the registration, which has
+/// to sort before `pod-identity-webhook` (facts of the field: configurations are called in the order of their names).
+pub const WEBHOOK: &str = "heapship";
+/// Secret of the certificates that the replicas make themselves.
+pub const CERTIFICATES_SECRET: &str = "heapship-certificates";
+/// Entries of the registration: pods of namespaces that carry [`INJECTION_LABEL`], pods elsewhere that carry an
+/// annotation of ours, and namespaces, to put the label there.
+pub const WEBHOOK_ENTRIES: [&str; 3] = [
+    "pods.heapship.io",
+    "annotated-pods.heapship.io",
+    "namespaces.heapship.io",
+];
+/// Who we are in an object's managed fields.
+pub const FIELD_MANAGER: &str = "heapship";
+
 /// Name of the container, and the beginning of the names of all of them when a pod needs several.
 pub const AGENT_CONTAINER: &str = "heapship-agent";
 /// Name of the init container that fills the tools volume.

@@ -96,7 +96,11 @@ async fn an_http_2_client_is_told_to_go_and_its_calls_are_answered() {
         .unwrap();
     caller.review(review("u", &other(512))).await.unwrap();
     webhook.ask_to_end();
-    // A call either is answered or was never sent: the client sees the GOAWAY and refuses by itself.
+    // A call either is answered or was never looked at: the client refuses by itself once it has seen the GOAWAY, and one
+    // that crossed it on the way carries a number above its last stream, which says that it may be sent again.
+    let never_looked_at = |error: &hyper::Error| {
+        error.is_canceled() || error.is_closed() || format!("{error:?}").contains("GoAway(b\"\", NO_ERROR, Remote)")
+    };
     until("the connection has gone", async || {
         match caller.review(review("u", &other(512))).await {
             Ok(reply) => {
@@ -104,7 +108,7 @@ async fn an_http_2_client_is_told_to_go_and_its_calls_are_answered() {
                 None
             }
             Err(error) => {
-                assert!(error.is_canceled() || error.is_closed(), "{error:?}");
+                assert!(never_looked_at(&error), "{error:?}");
                 Some(())
             }
         }
