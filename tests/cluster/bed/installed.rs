@@ -39,13 +39,11 @@ pub fn once() {
     });
 }
 
-/// What the platform team writes.
-pub fn policy() -> String {
-    let ca = store::ca().replace('\n', "\n        ");
+/// What the platform team writes: the metadata and the spec of one policy.
+fn policy() -> String {
+    let ca = indented("      ", &store::ca());
     format!(
-        "apiVersion: heapship.io/v1alpha1
-kind: HeapDumpPolicy
-metadata: {{name: e2e}}
+        "metadata: {{name: e2e}}
 spec:
   mode: OptIn
   settings:
@@ -55,12 +53,15 @@ spec:
     endpoint: {endpoint}
     region: us-east-1
     caBundle: |
-        {ca}
-",
+{ca}",
         bucket = store::BUCKET,
         secret = store::SECRET,
         endpoint = store::ENDPOINT,
     )
+}
+
+fn indented(indent: &str, lines: &str) -> String {
+    lines.lines().map(|line| format!("{indent}{line}\n")).collect()
 }
 
 /// How heapship comes into a cluster.
@@ -83,10 +84,7 @@ impl Way {
     pub fn upgrade(self) {
         match self {
             Self::Kustomize => {
-                write_overlay(
-                    "patches: [{target: {kind: Deployment, name: heapship}, patch: '[{\"op\": \"add\", \"path\": \
-                               \"/spec/template/metadata/annotations/upgraded\", \"value\": \"yes\"}]'}]\n",
-                );
+                write_overlay(UPGRADED);
                 kubectl::run(&["apply", "-k", overlay().to_str().unwrap()]);
             }
             Self::Helm => helm("upgrade", &["--set", "podAnnotations.upgraded=yes"]),
@@ -107,8 +105,8 @@ impl Way {
 
 fn helm(verb: &str, arguments: &[&str]) {
     let values = overlay().with_file_name("values.yaml");
-    let indented: String = policy().lines().map(|line| format!("  {line}\n")).collect();
-    fs::write(&values, format!("policies: |\n{indented}")).unwrap();
+    let policy = indented("  ", &policy()).replacen("  ", "- ", 1);
+    fs::write(&values, format!("clusterName: e2e\npolicies:\n{policy}")).unwrap();
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/chart");
     let common = [
         verb,
@@ -159,7 +157,11 @@ fn overlay() -> PathBuf {
 fn write_overlay(more: &str) {
     let overlay = overlay();
     fs::create_dir_all(&overlay).unwrap();
-    fs::write(overlay.join("policies.yaml"), policy()).unwrap();
+    let policies = format!(
+        "apiVersion: heapship.io/v1alpha1\nkind: HeapDumpPolicy\n{}",
+        policy()
+    );
+    fs::write(overlay.join("policies.yaml"), policies).unwrap();
     fs::write(
         overlay.join("kustomization.yaml"),
         format!("{KUSTOMIZATION}{more}"),
@@ -180,6 +182,7 @@ pub fn rolled_out() {
     kubectl::run(&arguments);
 }
 
+/// As `manifests/examples/installation` has it.
 const KUSTOMIZATION: &str = "\
 resources: [../../../manifests/overlays/self-managed]
 configMapGenerator:
@@ -187,4 +190,35 @@ configMapGenerator:
   namespace: heapship-system
   behavior: replace
   files: [policies.yaml]
+  options: {disableNameSuffixHash: true}
+replacements:
+- source: {kind: ConfigMap, name: heapship-policy, fieldPath: 'data.[policies.yaml]'}
+  targets:
+  - select: {kind: Deployment, name: heapship}
+    fieldPaths: ['spec.template.metadata.annotations.[install.heapship.io/policies]']
+patches:
+- target: {kind: Deployment, name: heapship}
+  patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: heapship}
+    spec:
+      template:
+        spec:
+          containers:
+          - name: webhook
+            env: [{name: HEAPSHIP_CLUSTER, value: e2e}]
+";
+
+/// One more patch.
+const UPGRADED: &str = "\
+- target: {kind: Deployment, name: heapship}
+  patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: heapship}
+    spec:
+      template:
+        metadata:
+          annotations: {upgraded: 'yes'}
 ";
