@@ -9,6 +9,7 @@
 mod bed;
 mod certificates;
 mod installation;
+mod modes;
 mod namespaces;
 mod outage;
 mod resources;

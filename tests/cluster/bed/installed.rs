@@ -84,8 +84,7 @@ impl Way {
     pub fn upgrade(self) {
         match self {
             Self::Kustomize => {
-                write_overlay(UPGRADED);
-                kubectl::run(&["apply", "-k", overlay().to_str().unwrap()]);
+                apply_overlay("self-managed", UPGRADED);
             }
             Self::Helm => helm("upgrade", &["--set", "podAnnotations.upgraded=yes"]),
         }
@@ -137,9 +136,22 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
 
 /// `kubectl apply -k` of an overlay as a platform team writes it: ours, and their policy.
 pub fn install() {
-    write_overlay("");
-    kubectl::run(&["apply", "-k", overlay().to_str().unwrap()]);
+    apply_overlay("self-managed", "");
     rolled_out();
+}
+
+/// The same with certificates of another origin; does not wait.
+pub fn apply_overlay(certificates: &str, more: &str) {
+    let overlay = overlay();
+    fs::create_dir_all(&overlay).unwrap();
+    let policies = format!(
+        "apiVersion: heapship.io/v1alpha1\nkind: HeapDumpPolicy\n{}",
+        policy()
+    );
+    fs::write(overlay.join("policies.yaml"), policies).unwrap();
+    let kustomization = KUSTOMIZATION.replace("CERTIFICATES", certificates) + more;
+    fs::write(overlay.join("kustomization.yaml"), kustomization).unwrap();
+    kubectl::run(&["apply", "-k", overlay.to_str().unwrap()]);
 }
 
 /// The documented way.
@@ -152,21 +164,6 @@ pub fn uninstall() {
 // kustomize takes relative paths only, hence a folder of the build.
 fn overlay() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/e2e/overlay")
-}
-
-fn write_overlay(more: &str) {
-    let overlay = overlay();
-    fs::create_dir_all(&overlay).unwrap();
-    let policies = format!(
-        "apiVersion: heapship.io/v1alpha1\nkind: HeapDumpPolicy\n{}",
-        policy()
-    );
-    fs::write(overlay.join("policies.yaml"), policies).unwrap();
-    fs::write(
-        overlay.join("kustomization.yaml"),
-        format!("{KUSTOMIZATION}{more}"),
-    )
-    .unwrap();
 }
 
 /// Waits for both replicas.
@@ -184,7 +181,7 @@ pub fn rolled_out() {
 
 /// As `manifests/examples/installation` has it.
 const KUSTOMIZATION: &str = "\
-resources: [../../../manifests/overlays/self-managed]
+resources: [../../../manifests/overlays/CERTIFICATES]
 configMapGenerator:
 - name: heapship-policy
   namespace: heapship-system

@@ -1,7 +1,7 @@
 //! Creations of annotated pods at a steady rate, as dry runs: the API server does all of it but keep the pod.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -34,6 +34,7 @@ pub struct Counts {
 /// Creations that go on in the background.
 pub struct Load {
     counts: Arc<Counts>,
+    stopped: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -42,8 +43,18 @@ impl Load {
     pub fn begin(bed: &Bed, per_second: u32, total: usize) -> Self {
         let pods: Api<Pod> = bed.pods();
         let counts = Arc::new(Counts::default());
-        let task = tokio::spawn(create(pods, Arc::clone(&counts), per_second, total));
-        Self { counts, task }
+        let stopped = Arc::new(AtomicBool::new(false));
+        let creations = create(pods, Arc::clone(&counts), Arc::clone(&stopped), per_second, total);
+        Self {
+            counts,
+            stopped,
+            task: tokio::spawn(creations),
+        }
+    }
+
+    /// No more of them, before the total is reached.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
     pub fn is_over(&self) -> bool {
@@ -57,11 +68,20 @@ impl Load {
     }
 }
 
-async fn create(pods: Api<Pod>, counts: Arc<Counts>, per_second: u32, total: usize) {
+async fn create(
+    pods: Api<Pod>,
+    counts: Arc<Counts>,
+    stopped: Arc<AtomicBool>,
+    per_second: u32,
+    total: usize,
+) {
     let mut clock = tokio::time::interval(Duration::from_secs(1) / per_second);
     let mut running = JoinSet::new();
     for number in 0..total {
         clock.tick().await;
+        if stopped.load(Ordering::SeqCst) {
+            break;
+        }
         let (pods, counts) = (pods.clone(), Arc::clone(&counts));
         running.spawn(async move {
             let parameters = PostParams {
