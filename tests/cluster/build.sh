@@ -6,7 +6,7 @@
 BIN=${HEAPSHIP_CLUSTER_BIN:-${XDG_CACHE_HOME:-$HOME/.cache}/heapship-cluster/bin}
 KUBERNETES=1.36.3
 CONTAINERD=2.3.7
-MODULES=(kube containerd coredns)
+MODULES=(kube containerd coredns certmanager helm)
 
 # What `go build` is told beyond what all are told, and the packages.
 build_arguments() {
