@@ -6,7 +6,9 @@
 BIN=${HEAPSHIP_CLUSTER_BIN:-${XDG_CACHE_HOME:-$HOME/.cache}/heapship-cluster/bin}
 KUBERNETES=1.36.3
 CONTAINERD=2.3.7
-MODULES=(kube containerd coredns certmanager helm)
+# What a cluster cannot do without, and all.
+NODE_MODULES=(kube containerd coredns)
+MODULES=("${NODE_MODULES[@]}" certmanager helm)
 
 # What `go build` is told beyond what all are told, and the packages.
 build_arguments() {
@@ -34,11 +36,16 @@ build_module() {
     say "building $module"
     # Beside the real ones until all are there: an interrupted build leaves what ran before.
     work=$BIN/.$module.new
+    rm -rf "$work"
     mkdir -p "$work"
     CGO_ENABLED=0 nice go build -C "$folder" -trimpath -o "$work/" "${arguments[@]}" || fail "$module could not be built"
-    mv "$work"/* "$BIN/"
-    rmdir "$work"
-    [[ $module != kube ]] || link_components
+    case $module in
+    kube) link_components "$work" ;;
+    certmanager) resource_definitions "$work" ;;
+    esac
+    # By renaming: a cluster that is up may be running the old ones.
+    mv -f "$work"/* "$BIN/"
+    rm -rf "$work"
     echo "$digest" >"$BIN/.$module"
     say "built $module in $((SECONDS - begun)) s"
 }
@@ -47,8 +54,15 @@ build_module() {
 link_components() {
     local name
     for name in etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl; do
-        ln -sf kube "$BIN/$name"
+        ln -s kube "$1/$name"
     done
+}
+
+# cert-manager's resource definitions, one file for kubectl.
+resource_definitions() {
+    local module
+    module=$(go list -C "$folder" -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)
+    cat "$module"/deploy/crds/*.yaml >"$1/certmanager-crds.yaml"
 }
 
 # The names, or all. Two at a time: where one links, which is the work of one core, the other compiles.

@@ -40,7 +40,7 @@ init_pid() { pgrep -xf "$STATE/bin/init"; }
 node() {
     local pid
     pid=$(init_pid) || fail "$NAME is not up: call cluster.sh up"
-    nsenter --target "$pid" --net --mount --pid --ipc --uts --wdns=/ -- env PATH="$BIN:$PATH" "$@"
+    nsenter --target "$pid" --net --mount --pid --ipc --uts -- env PATH="$BIN:$PATH" "$@"
 }
 
 run() {
@@ -246,7 +246,7 @@ up() {
         say "$NAME is up"
     else
         check
-        build
+        build "${NODE_MODULES[@]}"
         down
         trap 'explain_failure; down' EXIT
         trap 'exit 130' INT TERM
