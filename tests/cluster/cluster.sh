@@ -171,6 +171,8 @@ prepare_node() {
     ip link set lo up
     # On the loopback device: every pod has a route of its own to it, and there is no other network.
     ip address add "$NODE_IP/32" dev lo
+    # The node's own calls of a Service, the API server's of a webhook for one, need a route before kube-proxy redirects them.
+    ip route add $SERVICES dev lo src $NODE_IP
     echo 1 >/proc/sys/net/ipv4/ip_forward
     hostname node
 }
