@@ -13,8 +13,8 @@ archive=$folder/heapship.tar
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 description=$(sed -n 's/^description = "\(.*\)"/\1/p' Cargo.toml)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-export SOURCE_DATE_EPOCH
+# Not for cargo: the build scripts of C libraries would run anew with each commit.
+date=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
 rm -rf "$folder/root"
 scripts/image-root.sh "$folder/root"
@@ -38,7 +38,7 @@ cat >"$folder/spec.json" <<JSON
   }]
 }
 JSON
-scripts/image-archive.py "$archive" "$folder/spec.json"
+SOURCE_DATE_EPOCH=$date scripts/image-archive.py "$archive" "$folder/spec.json"
 size=$(stat --format %s "$archive")
 printf 'image: %s, %d.%d MB compressed\n' "$archive" $((size / 1000000)) $((size / 100000 % 10))
 ((size < LIMIT)) || { echo "image: more than $((LIMIT / 1000000)) MB: what has grown?" >&2; exit 1; }

@@ -299,4 +299,4 @@ build | up | down | check | load | run | node | build_module | prepare_node) "$@
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2
     exit 2
     ;;
-esac
+esac; exit # On one line, so that bash reads no further: somebody may edit this file while a cluster builds.
