@@ -22,7 +22,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 source "$here/build.sh"
 
 NAME=${HEAPSHIP_CLUSTER:-heapship-e2e}
-CLUSTERS=${HEAPSHIP_CLUSTERS:-/var/tmp/heapship-clusters}
+CLUSTERS=/var/tmp/heapship-clusters
 STATE=$CLUSTERS/$NAME
 CGROUP=heapship-clusters/$NAME
 # Beside the pods' range in node/10-pods.conflist. CoreDNS answers there too.
@@ -116,29 +116,37 @@ identities() {
     for name in kubelet admin manager scheduler proxy dns; do kubeconfig $name; done
 }
 
-# The kubelet wants its root to exist. In version 1 there is one hierarchy for each controller; in version 2 the
-# controllers are handed down.
+# The kubelet wants its root to exist. Version 1 has a hierarchy for each controller below /sys/fs/cgroup, version 2 one
+# for all, there.
 make_cgroups() {
-    local hierarchy folder part
+    local hierarchy parent folder part
     for hierarchy in $(cgroup_hierarchies); do
-        folder=$hierarchy
+        parent=$hierarchy
         for part in ${CGROUP//\// }; do
-            [[ ! -f $hierarchy/cgroup.controllers ]] || hand_down "$folder"
-            folder+=/$part
+            folder=$parent/$part
             mkdir -p "$folder"
-            # An empty set is inherited by nobody and lets no process in.
-            for set in cpuset.cpus cpuset.mems; do
-                [[ ! -f $folder/$set || -f $hierarchy/cgroup.controllers || -s $folder/$set && -n $(cat "$folder/$set") ]] ||
-                    cat "${folder%/*}/$set" >"$folder/$set"
-            done
+            case $hierarchy in
+            /sys/fs/cgroup) hand_down "$parent" ;;
+            *) copy_cpuset "$parent" "$folder" ;;
+            esac
+            parent=$folder
         done
     done
 }
 
+# Version 2: a group has the controllers that its parent hands down. One at a time, since one refusal would refuse all.
 hand_down() {
     local controller
     for controller in $(cat "$1/cgroup.controllers"); do
         echo "+$controller" >"$1/cgroup.subtree_control" 2>/dev/null || true
+    done
+}
+
+# Version 1: a new group has no processors and no memory, and lets no process in.
+copy_cpuset() {
+    local set
+    for set in cpuset.cpus cpuset.mems; do
+        [[ ! -f $2/$set || -n $(cat "$2/$set") ]] || cat "$1/$set" >"$2/$set"
     done
 }
 
