@@ -76,9 +76,8 @@ impl Admission {
     }
 
     fn decide(&self, review: &Review<'_>) -> Look {
-        let pod = match self.pod_to_decide(review) {
-            Ok(pod) => pod,
-            Err(answer) => return answer.into(),
+        let Some(pod) = review.created_pod() else {
+            return self.no_pod_created(review).into();
         };
         let name = review.namespace();
         match self.namespaces.find(name) {
@@ -91,9 +90,8 @@ impl Admission {
     }
 
     fn decide_from(&self, review: &Review<'_>, namespace: Option<&Namespace>) -> Answer {
-        let pod = match self.pod_to_decide(review) {
-            Ok(pod) => pod,
-            Err(answer) => return answer,
+        let Some(pod) = review.created_pod() else {
+            return self.no_pod_created(review);
         };
         match namespace {
             Some(namespace) if self.has_a_reason(namespace, pod) => self.pod_created(review, namespace, pod),
@@ -102,12 +100,10 @@ impl Admission {
         }
     }
 
-    /// The pod; where the review is about none, its answer.
-    fn pod_to_decide<'a>(&self, review: &Review<'a>) -> Result<&'a RawValue, Answer> {
-        match (review.created_pod(), review.written_namespace()) {
-            (Some(pod), _) => Ok(pod),
-            (None, Some(namespace)) => Err(self.namespace_written(review, namespace)),
-            (None, None) => Err(unchanged(review, Verdict::NotAPodCreation)),
+    fn no_pod_created(&self, review: &Review<'_>) -> Answer {
+        match review.written_namespace() {
+            Some(namespace) => self.namespace_written(review, namespace),
+            None => unchanged(review, Verdict::NotAPodCreation),
         }
     }
 

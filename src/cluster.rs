@@ -72,7 +72,7 @@ pub async fn watch(
     registration: &str,
     metrics: Arc<Metrics>,
 ) -> Result<Watched, Error> {
-    let version = Arc::new(ArcSwap::from_pointee(versions::ask(&client).await?));
+    let version = Arc::new(ArcSwap::from_pointee(versions::ask_patiently(&client).await?));
     let memory = Arc::new(Memory::new(client.clone(), Arc::clone(&metrics)));
     follow_namespaces(&client, &memory).await?;
     let keeper = Keeper {

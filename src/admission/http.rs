@@ -246,9 +246,7 @@ impl Edge {
 
     async fn answer(&self, received: Received, deadline: Instant) -> Result<Answer, Refused> {
         let received = Arc::new(received);
-        let look = self
-            .in_turn(&received, deadline, |admission, body| admission.admit(body))
-            .await?;
+        let look = self.in_turn(&received, deadline, Admission::admit).await?;
         let name = match look {
             Look::Answered(answer) => return Ok(answer),
             Look::NamespaceWanted(name) => name,

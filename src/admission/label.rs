@@ -120,10 +120,12 @@ fn operations(object: &str, change: Change) -> Result<Patch, String> {
                 .map_err(|error| error.to_string())
         }
         Change::Remove => {
-            let path = PointerBuf::from_tokens(["metadata", "labels", names::INJECTION_LABEL]);
-            let patch = Patch(vec![PatchOperation::Remove(RemoveOperation { path })]);
-            json_patch::patch(&mut object, &patch).map_err(|error| error.to_string())?;
-            Ok(patch)
+            let removal = RemoveOperation {
+                path: PointerBuf::from_tokens(["metadata", "labels", names::INJECTION_LABEL]),
+            };
+            let operations = Patch(vec![PatchOperation::Remove(removal)]);
+            json_patch::patch(&mut object, &operations).map_err(|error| error.to_string())?;
+            Ok(operations)
         }
     }
 }

@@ -26,7 +26,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Failures in a row after which the list is read again: the position may be what is wrong, as after a restored backup.
-const FRESH_START: u32 = 5;
+const FRESH_START: u32 = 3;
 
 /// What happened.
 #[derive(Debug)]
@@ -167,7 +167,11 @@ where
         let page = timeout(REQUEST, api.list(&params))
             .await
             .map_err(|_| Error::NoAnswer)??;
-        objects.extend(page.items);
+        objects.extend(page.items.into_iter().map(|mut object| {
+            // Half of a namespace's metadata, and of no interest; the list is in memory as a whole.
+            object.meta_mut().managed_fields = None;
+            object
+        }));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => {

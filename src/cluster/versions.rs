@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::inject::KubernetesVersion;
 
@@ -15,6 +15,9 @@ use crate::inject::KubernetesVersion;
 pub(super) const INTERVAL: Duration = Duration::from_mins(10);
 /// For all answers together; the nodes of a large cluster are ten pages.
 const REQUEST: Duration = Duration::from_secs(15);
+/// How long the first answer is awaited, and how long from one attempt to the next.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Nodes in a page.
 const PAGE: u32 = 500;
 /// How many releases a kubelet may be older than its API server, by Kubernetes' policy on version skew since 1.28.
@@ -38,7 +41,21 @@ pub enum Error {
     Unreadable(String),
 }
 
-/// Asks.
+/// Asks until there is an answer, for half a minute: an API server may be away for a moment just now.
+pub(super) async fn ask_patiently(client: &Client) -> Result<KubernetesVersion, Error> {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match ask(client).await {
+            Err(error) if Instant::now() + PAUSE < give_up => {
+                tracing::warn!(%error, "cannot ask for the cluster's version yet");
+                sleep(PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Asks once.
 pub(super) async fn ask(client: &Client) -> Result<KubernetesVersion, Error> {
     timeout(REQUEST, oldest(client))
         .await
