@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::admission::namespaces::Namespaces;
 use crate::inject::KubernetesVersion;
+use crate::logging::with_causes;
 use crate::metrics::Metrics;
 use crate::settings::policy::Policies;
 
@@ -98,7 +99,7 @@ async fn follow_namespaces(client: &Client, memory: &Arc<Memory>) -> Result<(), 
         let news = match &event {
             Event::Listed(_) => Some(First::Listed),
             Event::Broken(error) => Some(First::Awaited {
-                last_failure: Some(error.to_string()),
+                last_failure: Some(with_causes(error)),
             }),
             Event::Standing | Event::Changed(_) | Event::Deleted(_) => None,
         };

@@ -5,6 +5,7 @@ pub(crate) mod caller;
 mod ending;
 pub(crate) mod fixture;
 mod limits;
+mod look_up;
 pub(crate) mod reviews;
 mod starting;
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::admission::label::{self, Change};
+use crate::logging::with_causes;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::settings::policy::Policies;
@@ -55,7 +56,10 @@ impl Registration {
             Event::Deleted(_) => Some(Self::Absent),
             Event::Standing => None,
             Event::Broken(error) => {
-                tracing::warn!(%error, "the watch of the registration is broken");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the watch of the registration is broken"
+                );
                 None
             }
         }
@@ -181,7 +185,11 @@ async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metric
         }
         Ok(Err(error)) => {
             metrics.namespace_label_patch_failures.inc();
-            tracing::warn!(%error, namespace = name, "cannot put the label right; it is tried again");
+            tracing::warn!(
+                error = with_causes(&error),
+                namespace = name,
+                "cannot put the label right; it is tried again"
+            );
         }
         Err(_) => {
             metrics.namespace_label_patch_failures.inc();

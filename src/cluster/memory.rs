@@ -1,6 +1,9 @@
 //! Every namespace of the cluster as the watch told it, and the look-up for the moment in which that is not enough.
 //!
-//! A namespace takes about 1.2 KB of memory (measured, see `docs`): its labels, and of its annotations ours.
+//! A namespace takes about 3 KB of memory (measured: 20 MB for 6,400 with five labels each): its labels, and of its
+//! annotations ours. What is known lags behind the cluster by the watch's milliseconds; where the watch is broken, by as
+//! long as that lasts, and a connection that vanished is noticed after 35 s at most. Even then nothing is injected for a
+//! namespace that no longer asks: the API server knows its label and does not call.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::admission::label;
 use crate::admission::namespaces::Namespaces;
 use crate::inject::Namespace;
+use crate::logging::with_causes;
 use crate::metrics::Metrics;
 
 use super::follow::Event;
@@ -92,7 +96,8 @@ impl Memory {
             Event::Broken(error) => {
                 self.metrics.namespaces_stale.set(1);
                 self.metrics.namespace_watch_failures.inc();
-                tracing::warn!(%error, "the watch of namespaces is broken: what was known is kept");
+                let error = with_causes(&error);
+                tracing::warn!(error, "the watch of namespaces is broken: what was known is kept");
             }
         }
         let known = self.read().len();
@@ -143,7 +148,11 @@ impl Memory {
         let object = match self.api.get_opt(name).await {
             Ok(object) => object?,
             Err(error) => {
-                tracing::warn!(%error, namespace = name, "cannot look a namespace up");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    namespace = name,
+                    "cannot look a namespace up"
+                );
                 return None;
             }
         };

@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::inject::KubernetesVersion;
+use crate::logging::with_causes;
 
 /// How often the API server is asked: an upgrade takes longer.
 pub(super) const INTERVAL: Duration = Duration::from_mins(10);
@@ -47,7 +48,10 @@ pub(super) async fn ask_patiently(client: &Client) -> Result<KubernetesVersion, 
     loop {
         match ask(client).await {
             Err(error) if Instant::now() + PAUSE < give_up => {
-                tracing::warn!(%error, "cannot ask for the cluster's version yet");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "cannot ask for the cluster's version yet"
+                );
                 sleep(PAUSE).await;
             }
             answer => return answer,
@@ -72,7 +76,10 @@ pub(super) async fn follow(client: Client, version: Arc<ArcSwap<KubernetesVersio
                 tracing::info!(from = %version.load(), to = %now, "the cluster's version changed");
                 version.store(Arc::new(now));
             }
-            Err(error) => tracing::warn!(%error, "cannot look at the cluster's version again"),
+            Err(error) => tracing::warn!(
+                error = with_causes(&error),
+                "cannot look at the cluster's version again"
+            ),
         }
     }
 }
@@ -92,7 +99,7 @@ async fn oldest(client: &Client) -> Result<KubernetesVersion, Error> {
         Ok(nodes) => Ok(nodes.into_iter().fold(server, Ord::min)),
         Err(error) => {
             let assumed = oldest_possible(server);
-            tracing::warn!(%error, %server, %assumed, "cannot list the nodes: assuming the oldest that may be there");
+            tracing::warn!(error = with_causes(&error), %server, %assumed, "cannot list the nodes: assuming the oldest that may be there");
             Ok(assumed)
         }
     }
