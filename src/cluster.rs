@@ -99,7 +99,7 @@ async fn follow_namespaces(client: &Client, memory: &Arc<Memory>) -> Result<(), 
         let news = match &event {
             Event::Listed(_) => Some(First::Listed),
             Event::Broken(error) => Some(First::Awaited {
-                last_failure: Some(with_causes(error)),
+                last_failure: Some(error.to_string()),
             }),
             Event::Standing | Event::Changed(_) | Event::Deleted(_) => None,
         };
@@ -141,6 +141,15 @@ fn follow_registration(client: &Client, name: &str) -> watch::Receiver<Registrat
         .await;
     });
     registration
+}
+
+/// A failed request, for people: what the API server said, or what happened on the way to it. The client's own text for a
+/// refusal repeats it three times, once as a data structure.
+pub(crate) fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        on_the_way => with_causes(on_the_way),
+    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,7 @@ pub trait Namespaces: Send + Sync {
 
     /// Whether memory is to be trusted where it gives no reason why a pod of this namespace should be looked at. Not
     /// where the API server calls for selected namespaces only: then its call says that memory is behind.
-    fn is_settled(&self, name: &str) -> bool {
-        let _ = name;
+    fn is_settled(&self, _name: &str) -> bool {
         true
     }
 

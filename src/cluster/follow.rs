@@ -12,6 +12,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::in_words;
+
 /// A request until its answer begins; a page of a list until it is whole.
 const REQUEST: Duration = Duration::from_secs(15);
 /// Objects in a page.
@@ -54,8 +56,14 @@ pub(super) enum Error {
     Ended,
     #[error("the API server's list has no resourceVersion")]
     NoVersion,
-    #[error(transparent)]
-    Api(#[from] kube::Error),
+    #[error("{}", in_words(.0))]
+    Api(kube::Error),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(error)
+    }
 }
 
 /// Follows the objects that `selection` admits, which is a field selector; never returns.

@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::admission::label::{self, Change};
-use crate::logging::with_causes;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::settings::policy::Policies;
 
 use super::agenda::Agenda;
 use super::follow::Event;
+use super::in_words;
 use super::memory::{Entry, Memory, Metadata};
 
 /// From one patch to the next.
@@ -57,7 +57,7 @@ impl Registration {
             Event::Standing => None,
             Event::Broken(error) => {
                 tracing::warn!(
-                    error = with_causes(&error),
+                    %error,
                     "the watch of the registration is broken"
                 );
                 None
@@ -186,7 +186,7 @@ async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metric
         Ok(Err(error)) => {
             metrics.namespace_label_patch_failures.inc();
             tracing::warn!(
-                error = with_causes(&error),
+                error = in_words(&error),
                 namespace = name,
                 "cannot put the label right; it is tried again"
             );

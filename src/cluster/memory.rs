@@ -20,10 +20,10 @@ use tokio::time::{Instant, timeout};
 use crate::admission::label;
 use crate::admission::namespaces::Namespaces;
 use crate::inject::Namespace;
-use crate::logging::with_causes;
 use crate::metrics::Metrics;
 
 use super::follow::Event;
+use super::in_words;
 
 /// A namespace without anything but its metadata.
 pub(super) type Metadata = PartialObjectMeta<v1::Namespace>;
@@ -96,8 +96,7 @@ impl Memory {
             Event::Broken(error) => {
                 self.metrics.namespaces_stale.set(1);
                 self.metrics.namespace_watch_failures.inc();
-                let error = with_causes(&error);
-                tracing::warn!(error, "the watch of namespaces is broken: what was known is kept");
+                tracing::warn!(%error, "the watch of namespaces is broken: what was known is kept");
             }
         }
         let known = self.read().len();
@@ -149,7 +148,7 @@ impl Memory {
             Ok(object) => object?,
             Err(error) => {
                 tracing::warn!(
-                    error = with_causes(&error),
+                    error = in_words(&error),
                     namespace = name,
                     "cannot look a namespace up"
                 );

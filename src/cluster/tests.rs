@@ -172,6 +172,18 @@ async fn what_vanished_in_a_gap_is_gone_after_the_next_list() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_told_in_the_api_servers_own_words() {
+    let (client, mut server) = ApiServer::start();
+    let api: Api<Metadata> = Api::all(client);
+    let asked = tokio::spawn(async move { api.get("a").await });
+    server.next("GET /api/v1/namespaces/a").await.refuse(403);
+    assert_eq!(
+        in_words(&asked.await.unwrap().unwrap_err()),
+        "as the test wants it"
+    );
+}
+
+#[tokio::test]
 async fn a_position_that_never_works_is_given_up() {
     let mut scene = Scene::begin();
     scene.follow();
@@ -305,6 +317,40 @@ async fn who_lost_the_race_for_a_label_reads_again_and_finds_it_done() {
     scene.take(&namespace("asks", "7", &[OURS], None));
     let call = scene.server.next("PATCH /api/v1/namespaces/asks?").await;
     assert_eq!(call.body["metadata"]["resourceVersion"], "7");
+}
+
+#[test]
+fn the_registration_says_which_namespace_is_our_own_and_a_broken_watch_says_nothing() {
+    let registration = |webhooks: Value| {
+        let object = json!({ "metadata": { "name": "heapship" }, "webhooks": webhooks });
+        serde_json::from_value::<MutatingWebhookConfiguration>(object).unwrap()
+    };
+    let entry = |client_config: Value| {
+        json!([{ "name": "pods.heapship.io", "clientConfig": client_config, "sideEffects": "None",
+            "admissionReviewVersions": ["v1"] }])
+    };
+    let ours = registration(entry(
+        json!({ "service": { "name": "heapship", "namespace": "heapship-system" } }),
+    ));
+    assert_eq!(
+        Registration::from_event(Event::Listed(vec![ours.clone()])),
+        Some(present())
+    );
+    assert_eq!(
+        Registration::from_event(Event::Listed(Vec::new())),
+        Some(Registration::Absent)
+    );
+    assert_eq!(
+        Registration::from_event(Event::Deleted(ours)),
+        Some(Registration::Absent)
+    );
+    let outside = registration(entry(json!({ "url": "https://webhook.example/mutate" })));
+    assert_eq!(
+        Registration::from_event(Event::Changed(outside)),
+        Some(Registration::Present { own_namespace: None })
+    );
+    let broken = Event::Broken(follow::Error::Silent);
+    assert_eq!(Registration::from_event(broken), None);
 }
 
 fn version(server: &str) -> (Value, &'static str) {

@@ -10,7 +10,8 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::inject::KubernetesVersion;
-use crate::logging::with_causes;
+
+use super::in_words;
 
 /// How often the API server is asked: an upgrade takes longer.
 pub(super) const INTERVAL: Duration = Duration::from_mins(10);
@@ -32,8 +33,8 @@ const NODES_MATTER: KubernetesVersion = KubernetesVersion { major: 1, minor: 29 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// What the API server, or the way to it, said.
-    #[error("cannot ask the API server for its version")]
-    Api(#[from] kube::Error),
+    #[error("cannot ask the API server for its version: {0}")]
+    Api(String),
     /// Nothing came.
     #[error("the API server did not tell its version within {REQUEST:?}")]
     NoAnswer,
@@ -49,7 +50,7 @@ pub(super) async fn ask_patiently(client: &Client) -> Result<KubernetesVersion, 
         match ask(client).await {
             Err(error) if Instant::now() + PAUSE < give_up => {
                 tracing::warn!(
-                    error = with_causes(&error),
+                    %error,
                     "cannot ask for the cluster's version yet"
                 );
                 sleep(PAUSE).await;
@@ -77,7 +78,7 @@ pub(super) async fn follow(client: Client, version: Arc<ArcSwap<KubernetesVersio
                 version.store(Arc::new(now));
             }
             Err(error) => tracing::warn!(
-                error = with_causes(&error),
+                %error,
                 "cannot look at the cluster's version again"
             ),
         }
@@ -85,7 +86,10 @@ pub(super) async fn follow(client: Client, version: Arc<ArcSwap<KubernetesVersio
 }
 
 async fn oldest(client: &Client) -> Result<KubernetesVersion, Error> {
-    let info = client.apiserver_version().await?;
+    let info = client
+        .apiserver_version()
+        .await
+        .map_err(|error| Error::Api(in_words(&error)))?;
     let text = format!("{}.{}", info.major, info.minor);
     let server = KubernetesVersion::parse(&text).ok_or(Error::Unreadable(text))?;
     if !(NODES_MATTER..NODES_DO_NOT_MATTER).contains(&server) {
@@ -99,7 +103,7 @@ async fn oldest(client: &Client) -> Result<KubernetesVersion, Error> {
         Ok(nodes) => Ok(nodes.into_iter().fold(server, Ord::min)),
         Err(error) => {
             let assumed = oldest_possible(server);
-            tracing::warn!(error = with_causes(&error), %server, %assumed, "cannot list the nodes: assuming the oldest that may be there");
+            tracing::warn!(error = in_words(&error), %server, %assumed, "cannot list the nodes: assuming the oldest that may be there");
             Ok(assumed)
         }
     }
