@@ -42,6 +42,20 @@ pub struct Metrics {
     pub certificate_expiry: Gauge,
     /// Certificates read from the files that were not fit to be served.
     pub certificate_rejections: Counter,
+    /// Namespaces that are known.
+    pub namespaces: Gauge,
+    /// 1 while the watch of namespaces is broken, so that what is known of them may be old.
+    pub namespaces_stale: Gauge,
+    /// Times that the watch of namespaces broke, or did not come to stand.
+    pub namespace_watch_failures: Counter,
+    /// Reviews that had to ask the API server for a namespace.
+    pub namespace_look_ups: Counter,
+    /// Those of them that learned nothing: their pods were admitted unchanged.
+    pub namespace_look_up_failures: Counter,
+    /// Labels of namespaces that the webhook put right.
+    pub namespace_label_patches: Counter,
+    /// Attempts at it that failed; each is made again.
+    pub namespace_label_patch_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -54,6 +68,13 @@ impl Default for Metrics {
         let handshake_failures = Counter::default();
         let certificate_expiry = Gauge::default();
         let certificate_rejections = Counter::default();
+        let namespaces = Gauge::default();
+        let namespaces_stale = Gauge::default();
+        let namespace_watch_failures = Counter::default();
+        let namespace_look_ups = Counter::default();
+        let namespace_look_up_failures = Counter::default();
+        let namespace_label_patches = Counter::default();
+        let namespace_label_patch_failures = Counter::default();
         // The encoder adds the dot at the end of each text, and `_total` to the names of counters.
         registry.register("requests", "Requests by decision and reason", requests.clone());
         registry.register(
@@ -82,6 +103,37 @@ impl Default for Metrics {
             "Replacement certificates that were not fit to be served",
             certificate_rejections.clone(),
         );
+        registry.register("namespaces", "Namespaces that are known", namespaces.clone());
+        registry.register(
+            "namespaces_stale",
+            "1 while the watch of namespaces is broken and what is known of them may be old",
+            namespaces_stale.clone(),
+        );
+        registry.register(
+            "namespace_watch_failures",
+            "Times that the watch of namespaces broke or did not come to stand",
+            namespace_watch_failures.clone(),
+        );
+        registry.register(
+            "namespace_look_ups",
+            "Reviews that had to ask the API server for a namespace",
+            namespace_look_ups.clone(),
+        );
+        registry.register(
+            "namespace_look_up_failures",
+            "Look-ups of a namespace that learned nothing, so that the pod was admitted unchanged",
+            namespace_look_up_failures.clone(),
+        );
+        registry.register(
+            "namespace_label_patches",
+            "Labels of namespaces that were put right outside a review",
+            namespace_label_patches.clone(),
+        );
+        registry.register(
+            "namespace_label_patch_failures",
+            "Attempts to put a namespace's label right that failed and are made again",
+            namespace_label_patch_failures.clone(),
+        );
         Self {
             registry,
             requests,
@@ -91,6 +143,13 @@ impl Default for Metrics {
             handshake_failures,
             certificate_expiry,
             certificate_rejections,
+            namespaces,
+            namespaces_stale,
+            namespace_watch_failures,
+            namespace_look_ups,
+            namespace_look_up_failures,
+            namespace_label_patches,
+            namespace_label_patch_failures,
         }
     }
 }

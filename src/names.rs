@@ -15,6 +15,9 @@ pub const INJECT: &str = "heapship.io/inject";
 /// The label that the API server puts on every namespace: its name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Namespaces of the cluster's own, in which nothing is ever touched.
+pub const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "kube-node-lease"];
+
 /// On a namespace: its pods are to be looked at. A registration selects by labels only, so this one is derived from the
 /// namespace's annotations and the policies, by the webhook; what a person writes there is put right.
 pub const INJECTION_LABEL: &str = "heapship.io/injection";

@@ -158,6 +158,7 @@ impl Prepared {
                     version: kubernetes_version,
                     own_namespace: namespace,
                 },
+                version: None,
             },
             limits: Limits {
                 drain,
