@@ -42,6 +42,12 @@ pub struct Metrics {
     pub certificate_expiry: Gauge,
     /// Certificates read from the files that were not fit to be served.
     pub certificate_rejections: Counter,
+    /// End of the CA that signs self-managed certificates, in seconds since 1970.
+    pub authority_expiry: Gauge,
+    /// Changes that this replica made to the Secret of self-managed certificates.
+    pub certificate_renewals: Counter,
+    /// Times that this replica wrote the registration's caBundle.
+    pub ca_bundle_repairs: Counter,
 }
 
 impl Default for Metrics {
@@ -54,6 +60,9 @@ impl Default for Metrics {
         let handshake_failures = Counter::default();
         let certificate_expiry = Gauge::default();
         let certificate_rejections = Counter::default();
+        let authority_expiry = Gauge::default();
+        let certificate_renewals = Counter::default();
+        let ca_bundle_repairs = Counter::default();
         // The encoder adds the dot at the end of each text, and `_total` to the names of counters.
         registry.register("requests", "Requests by decision and reason", requests.clone());
         registry.register(
@@ -82,6 +91,21 @@ impl Default for Metrics {
             "Replacement certificates that were not fit to be served",
             certificate_rejections.clone(),
         );
+        registry.register(
+            "authority_expiry_timestamp_seconds",
+            "End of the CA that signs self-managed certificates, in seconds since 1970",
+            authority_expiry.clone(),
+        );
+        registry.register(
+            "certificate_renewals",
+            "Changes to the Secret of self-managed certificates by this replica",
+            certificate_renewals.clone(),
+        );
+        registry.register(
+            "ca_bundle_repairs",
+            "Times that this replica wrote the registration's caBundle",
+            ca_bundle_repairs.clone(),
+        );
         Self {
             registry,
             requests,
@@ -91,6 +115,9 @@ impl Default for Metrics {
             handshake_failures,
             certificate_expiry,
             certificate_rejections,
+            authority_expiry,
+            certificate_renewals,
+            ca_bundle_repairs,
         }
     }
 }
