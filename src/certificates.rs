@@ -21,6 +21,9 @@ pub mod serving;
 pub mod step;
 pub mod trust;
 
+#[cfg(test)]
+mod model;
+
 /// How long certificates live that are made here. Both are renewed at two thirds of their life.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {

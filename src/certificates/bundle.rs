@@ -115,3 +115,114 @@ impl Strangers {
             .map(|(_, since)| *since)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Service;
+    use super::super::authority::make_authority;
+    use super::super::content::pem;
+    use super::*;
+
+    fn authority(lifetime: u64) -> Authority {
+        let service = Service {
+            name: "heapship".to_owned(),
+            namespace: "heapship-system".to_owned(),
+        };
+        let validity = Validity::starting(1_000_000, Duration::from_secs(lifetime));
+        make_authority(&service, validity).unwrap().0
+    }
+
+    fn bundle(authorities: &[&Authority]) -> Bundle {
+        Bundle::read(pem(authorities.iter().map(|authority| &authority.certificate)).as_bytes())
+    }
+
+    #[test]
+    fn a_bundle_is_repaired_only_where_it_has_to_be() {
+        let now = Instant::now();
+        let (newest, older, stranger) = (authority(9000), authority(3000), authority(9000));
+        let truth = [newest.clone(), older.clone()];
+        let later = now + LINGER;
+        let both = [&newest, &older];
+        let cases: [(&str, Bundle, Instant, i64, Option<&[&Authority]>); 9] = [
+            ("it was cleared", bundle(&[]), now, 0, Some(&both)),
+            ("one is missing", bundle(&[&older]), now, 0, Some(&both)),
+            ("all are there", bundle(&both), now, 0, None),
+            (
+                "their order does not matter",
+                bundle(&[&older, &newest]),
+                now,
+                0,
+                None,
+            ),
+            (
+                "it holds something else",
+                Bundle::read(b"garbage"),
+                now,
+                0,
+                Some(&both),
+            ),
+            (
+                "a stranger may stay",
+                bundle(&[&stranger, &newest, &older]),
+                now,
+                0,
+                None,
+            ),
+            (
+                "a stranger may stay beside a repair",
+                bundle(&[&stranger]),
+                now,
+                0,
+                Some(&[&newest, &older, &stranger]),
+            ),
+            (
+                "a stranger that nobody claims leaves",
+                bundle(&[&stranger, &newest, &older]),
+                later,
+                0,
+                Some(&both),
+            ),
+            (
+                "what has expired is not asked for",
+                bundle(&[&newest]),
+                now,
+                3000,
+                None,
+            ),
+        ];
+        for (what, found, at, since, expected) in cases {
+            let strangers = Strangers::default().observed([&found], &truth, now);
+            let wanted = found.repaired(&truth, &strangers, at, 1_000_000 + since);
+            let expected = expected.map(|expected| {
+                expected
+                    .iter()
+                    .map(|authority| authority.certificate.clone())
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(wanted, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_leaves_and_clocks_that_differ_do_not_fight_over_it() {
+        let now = Instant::now();
+        let (newest, older) = (authority(9000), authority(3000));
+        let truth = [newest.clone(), older.clone()];
+        let full = bundle(&[&newest, &older]);
+        let left = bundle(&[&newest]);
+        let repaired =
+            |found: &Bundle, at: i64| found.repaired(&truth, &Strangers::default(), now, 1_000_000 + at);
+        assert_eq!(repaired(&full, 3599), None);
+        assert_eq!(repaired(&full, 3600), Some(vec![newest.certificate.clone()]));
+        // One whose clock is nine minutes behind leaves it like that.
+        assert_eq!(repaired(&left, 3600 - 540), None);
+    }
+
+    #[test]
+    fn without_a_truth_nothing_is_written() {
+        assert_eq!(
+            bundle(&[]).repaired(&[], &Strangers::default(), Instant::now(), 0),
+            None
+        );
+    }
+}

@@ -312,3 +312,108 @@ pub fn pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'static
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+    const LIFETIMES: Lifetimes = Lifetimes {
+        authority: Duration::from_hours(8760),
+        certificate: Duration::from_hours(720),
+    };
+
+    fn service() -> Service {
+        Service {
+            name: "heapship".to_owned(),
+            namespace: "heapship-system".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_through_every_step() {
+        let first = Content::begin(&service(), LIFETIMES, NOW).unwrap();
+        let overlapping = first.with_new_authority(&service(), LIFETIMES, NOW).unwrap();
+        let renewed = overlapping
+            .with_new_leaf(&service(), LIFETIMES, NOW + 60)
+            .unwrap();
+        for (content, authorities, is_of_newest) in
+            [(&first, 1, true), (&overlapping, 2, false), (&renewed, 2, true)]
+        {
+            let read = Content::read(&content.data(), &service()).unwrap();
+            assert_eq!(read.outline(), content.outline());
+            assert_eq!(read.data(), content.data());
+            assert_eq!(read.authorities().count(), authorities);
+            assert_eq!(read.outline().leaf_is_of_newest, is_of_newest);
+        }
+        assert!(overlapping.certificate().is_same(first.certificate()));
+        assert_eq!(renewed.certificate().expires, NOW + 60 + 720 * 3600);
+    }
+
+    #[test]
+    fn a_certificate_ends_no_later_than_its_ca_and_begins_some_minutes_ago() {
+        let lifetimes = Lifetimes {
+            authority: Duration::from_hours(1),
+            certificate: Duration::from_hours(2),
+        };
+        let Outline { newest, leaf, .. } = Content::begin(&service(), lifetimes, NOW).unwrap().outline();
+        assert_eq!((leaf.begins, leaf.expires), (NOW - 300, newest.expires));
+    }
+
+    #[test]
+    fn older_cas_are_bounded_however_often_one_is_added() {
+        let mut content = Content::begin(&service(), LIFETIMES, NOW).unwrap();
+        for _ in 0..10 {
+            content = content.with_new_authority(&service(), LIFETIMES, NOW).unwrap();
+        }
+        assert_eq!(content.authorities().count(), 1 + OLDER);
+    }
+
+    #[test]
+    fn what_somebody_broke_is_named_and_never_shown() {
+        let whole = Content::begin(&service(), LIFETIMES, NOW).unwrap().data();
+        let other = Content::begin(&service(), LIFETIMES, NOW).unwrap().data();
+        let with = |entry: &str, value: Option<&ByteString>| {
+            let mut data = whole.clone();
+            match value {
+                Some(value) => data.insert(entry.to_owned(), value.clone()),
+                None => data.remove(entry),
+            };
+            data
+        };
+        let garbage = ByteString(b"garbage".to_vec());
+        let cases = [
+            (with(CERTIFICATE, None), "it has no tls.crt"),
+            (with(KEY, None), "it has no tls.key"),
+            (with(AUTHORITIES, None), "it has no ca.crt"),
+            (with(AUTHORITY_KEY, None), "it has no ca.key"),
+            (with(CERTIFICATE, Some(&garbage)), "it has no tls.crt"),
+            (with(KEY, Some(&garbage)), "its tls.key cannot be read"),
+            (with(AUTHORITIES, Some(&garbage)), "it has no ca.crt"),
+            (with(AUTHORITY_KEY, Some(&garbage)), "its ca.key cannot be read"),
+            (
+                with(KEY, other.get(KEY)),
+                "its tls.key is the key of another certificate",
+            ),
+            (
+                with(AUTHORITY_KEY, other.get(AUTHORITY_KEY)),
+                "its ca.key is the key of another certificate",
+            ),
+            (
+                with(CERTIFICATE, other.get(CERTIFICATE)),
+                "its tls.crt is not for heapship.heapship-system.svc, or not signed by a CA of its ca.crt",
+            ),
+        ];
+        for (data, fault) in cases {
+            let broken = Content::read(&data, &service()).err().unwrap();
+            assert_eq!(broken.to_string(), fault);
+        }
+        let renamed = Service {
+            name: "renamed".to_owned(),
+            ..service()
+        };
+        assert!(matches!(Content::read(&whole, &renamed), Err(Broken::Foreign(_))));
+    }
+}

@@ -247,3 +247,74 @@ enum Looked {
     Right,
     Repaired,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service() -> Service {
+        Service {
+            name: "heapship".to_owned(),
+            namespace: "heapship-system".to_owned(),
+        }
+    }
+
+    #[test]
+    fn entries_that_lead_to_us_are_found_by_service_and_by_url() {
+        let clients = json!([
+            {"service": {"name": "heapship", "namespace": "heapship-system", "port": 443, "path": "/mutate"}},
+            {"service": {"name": "heapship", "namespace": "elsewhere"}},
+            {"service": {"name": "other", "namespace": "heapship-system"}},
+            {"url": "https://heapship.heapship-system.svc:8443/mutate"},
+            {"url": "https://heapship.heapship-system/mutate"},
+            {"url": "https://example.org/mutate"},
+        ]);
+        let webhooks: Vec<_> = clients
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(index, client)| {
+                json!({
+                    "name": format!("{index}.heapship.io"), "clientConfig": client, "sideEffects": "None",
+                    "admissionReviewVersions": ["v1"],
+                })
+            })
+            .collect();
+        let configuration = serde_json::from_value(json!({"metadata": {}, "webhooks": webhooks})).unwrap();
+        let found: Vec<_> = entries(&configuration, &service())
+            .into_iter()
+            .map(|entry| (entry.name, entry.server_name))
+            .collect();
+        let name = "heapship.heapship-system.svc";
+        assert_eq!(
+            found,
+            [
+                ("0.heapship.io", name),
+                ("3.heapship.io", name),
+                ("4.heapship.io", "heapship.heapship-system")
+            ]
+            .map(|(entry, server)| (entry.to_owned(), server.to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_patch_names_the_entry_its_bundle_and_the_version_and_nothing_else() {
+        let repairs = [(
+            "pods.heapship.io".to_owned(),
+            vec![CertificateDer::from(vec![1, 2, 3])],
+        )];
+        assert_eq!(
+            patch(Some("7"), &repairs),
+            json!({
+                "metadata": {"resourceVersion": "7"},
+                "webhooks": [{
+                    "name": "pods.heapship.io",
+                    "clientConfig": {
+                        "caBundle": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFRSUQKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=",
+                    },
+                }],
+            })
+        );
+    }
+}

@@ -80,3 +80,183 @@ pub fn next(
     }
     Step::Wait(leaf.due().min(newest.due()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Issued at second 0.
+    fn living(seconds: u64) -> Validity {
+        Validity::starting(0, Duration::from_secs(seconds))
+    }
+
+    fn of_newest(newest: u64, leaf: u64) -> Outline {
+        Outline {
+            newest: living(newest),
+            older: Vec::new(),
+            leaf: living(leaf),
+            leaf_is_of_newest: true,
+        }
+    }
+
+    fn of_older(newest: u64, older: u64, leaf: u64) -> Outline {
+        Outline {
+            older: vec![living(older)],
+            leaf_is_of_newest: false,
+            ..of_newest(newest, leaf)
+        }
+    }
+
+    #[test]
+    fn every_state_of_the_secret_has_one_next_step() {
+        let fresh = of_newest(9000, 900);
+        let overlapping = of_older(9000, 3000, 900);
+        let cases = [
+            // Absent or broken.
+            ("nothing is known", None, None, true, 0, Step::Begin),
+            (
+                "what is remembered has expired",
+                None,
+                Some(&fresh),
+                true,
+                900,
+                Step::Begin,
+            ),
+            (
+                "somebody deleted it",
+                None,
+                Some(&fresh),
+                true,
+                899,
+                Step::AddAuthority,
+            ),
+            // Whole, certificate of the newest CA.
+            ("all is fresh", Some(&fresh), None, true, 0, Step::Wait(600)),
+            (
+                "trust does not matter while all is fresh",
+                Some(&fresh),
+                None,
+                false,
+                0,
+                Step::Wait(600),
+            ),
+            (
+                "a second before it is due",
+                Some(&fresh),
+                None,
+                true,
+                599,
+                Step::Wait(600),
+            ),
+            (
+                "the certificate is due",
+                Some(&fresh),
+                None,
+                true,
+                600,
+                Step::RenewLeaf,
+            ),
+            (
+                "it is due, its CA not in the registration",
+                Some(&fresh),
+                None,
+                false,
+                600,
+                Step::AwaitTrust,
+            ),
+            (
+                "it has expired, its CA not in the registration",
+                Some(&fresh),
+                None,
+                false,
+                900,
+                Step::RenewLeaf,
+            ),
+            (
+                "the CA is due",
+                Some(&of_newest(900, 900)),
+                None,
+                true,
+                600,
+                Step::AddAuthority,
+            ),
+            (
+                "CA and certificate have expired",
+                Some(&of_newest(900, 900)),
+                None,
+                true,
+                900,
+                Step::Begin,
+            ),
+            (
+                "what is remembered does not matter then",
+                Some(&of_newest(900, 900)),
+                Some(&fresh),
+                true,
+                900,
+                Step::Begin,
+            ),
+            // Whole, certificate of an older CA: whoever added the new one may have ended since.
+            (
+                "the new CA is not trusted yet",
+                Some(&overlapping),
+                None,
+                false,
+                0,
+                Step::AwaitTrust,
+            ),
+            (
+                "the new CA is trusted",
+                Some(&overlapping),
+                None,
+                true,
+                0,
+                Step::RenewLeaf,
+            ),
+            (
+                "it was never trusted until the end",
+                Some(&overlapping),
+                None,
+                false,
+                900,
+                Step::RenewLeaf,
+            ),
+            (
+                "the new CA is due before it was trusted",
+                Some(&of_older(900, 900, 890)),
+                None,
+                false,
+                600,
+                Step::AddAuthority,
+            ),
+        ];
+        for (what, found, remembered, is_trusted, now, expected) in cases {
+            assert_eq!(next(found, remembered, is_trusted, now), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_older_ca_leaves_when_it_is_over_for_every_clock() {
+        let mut outline = of_newest(90_000, 90_000);
+        outline.older = vec![living(3000)];
+        assert_eq!(next(Some(&outline), None, true, 3599), Step::Wait(60_000));
+        assert_eq!(next(Some(&outline), None, true, 3600), Step::Forget);
+    }
+
+    #[test]
+    fn clocks_some_minutes_apart_renew_once() {
+        let outline = of_newest(90_000, 9000);
+        // The fast one renews; by the slow one's clock the certificate began long ago all the same, and is fresh.
+        let fast = 6000;
+        let slow = fast - 240;
+        assert_eq!(next(Some(&outline), None, true, fast), Step::RenewLeaf);
+        let renewed = Outline {
+            leaf: Validity::starting(fast, Duration::from_secs(9000)),
+            ..outline
+        };
+        assert!(renewed.leaf.begins <= slow);
+        assert_eq!(next(Some(&renewed), None, true, slow), Step::Wait(12_000));
+    }
+}

@@ -175,6 +175,13 @@ fn keep_certificates(
     let candidates = Candidates::default();
     let (standing_sender, standing) = watch::channel(Standing::Unknown);
     let is_registered = api.is_some();
+    // What is so already is not waited for: the first line of the log may be taken for readiness.
+    if served.current().is_some() {
+        readiness.fulfil(Wait::Certificate);
+    }
+    if !is_registered {
+        readiness.fulfil(Wait::Registration);
+    }
     let mut truth = None;
     let settle = match source {
         Source::Files { files, bundle } => {
