@@ -56,6 +56,12 @@ pub struct Metrics {
     pub namespace_label_patches: Counter,
     /// Attempts at it that failed; each is made again.
     pub namespace_label_patch_failures: Counter,
+    /// End of the CA that signs self-managed certificates, in seconds since 1970.
+    pub authority_expiry: Gauge,
+    /// Changes that this replica made to the Secret of self-managed certificates.
+    pub certificate_renewals: Counter,
+    /// Times that this replica wrote the registration's caBundle.
+    pub ca_bundle_repairs: Counter,
 }
 
 impl Default for Metrics {
@@ -75,6 +81,9 @@ impl Default for Metrics {
         let namespace_look_up_failures = Counter::default();
         let namespace_label_patches = Counter::default();
         let namespace_label_patch_failures = Counter::default();
+        let authority_expiry = Gauge::default();
+        let certificate_renewals = Counter::default();
+        let ca_bundle_repairs = Counter::default();
         // The encoder adds the dot at the end of each text, and `_total` to the names of counters.
         registry.register("requests", "Requests by decision and reason", requests.clone());
         registry.register(
@@ -134,6 +143,21 @@ impl Default for Metrics {
             "Attempts to put a namespace's label right that failed and are made again",
             namespace_label_patch_failures.clone(),
         );
+        registry.register(
+            "authority_expiry_timestamp_seconds",
+            "End of the CA that signs self-managed certificates, in seconds since 1970",
+            authority_expiry.clone(),
+        );
+        registry.register(
+            "certificate_renewals",
+            "Changes to the Secret of self-managed certificates by this replica",
+            certificate_renewals.clone(),
+        );
+        registry.register(
+            "ca_bundle_repairs",
+            "Times that this replica wrote the registration's caBundle",
+            ca_bundle_repairs.clone(),
+        );
         Self {
             registry,
             requests,
@@ -150,6 +174,9 @@ impl Default for Metrics {
             namespace_look_up_failures,
             namespace_label_patches,
             namespace_label_patch_failures,
+            authority_expiry,
+            certificate_renewals,
+            ca_bundle_repairs,
         }
     }
 }
