@@ -1,8 +1,7 @@
 //! What the webhook knows of its cluster, kept in memory so that no review waits for the API server.
 //!
-//! [`memory`] holds the namespaces that [`follow`] tells it, [`labels`] keeps their labels right in the order of its
-//! [`agenda`], [`versions`] asks how old the cluster is. Nothing of it ends before the process does; nothing of it stops a
-//! review.
+//! `memory` holds the namespaces that `follow` tells it, `labels` keeps their labels right in the order of its `agenda`,
+//! `versions` asks how old the cluster is. Nothing of it ends before the process does; nothing of it stops a review.
 
 use std::sync::Arc;
 use std::time::Duration;
