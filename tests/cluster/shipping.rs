@@ -82,7 +82,7 @@ async fn a_job_whose_code_outlives_the_error_completes_and_its_dump_has_arrived(
     bed.apply(
         &App {
             name: "report",
-            java: "-Xmx48m, -XX:+UseSerialGC, -cp, /app, Leak, survive",
+            java: "-Xmx48m, -XX:+UseSerialGC, -cp, /app, Report",
             spec: "restartPolicy: Never",
             ..App::default()
         }

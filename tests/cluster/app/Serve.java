@@ -5,16 +5,14 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.nio.file.Paths;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
  * A healthy service with 30 MB of live data. GET /stop notes "httpGet", a SIGTERM notes "sigterm", GET /leak runs out of
- * memory and goes on serving, any other path answers "ok". Notes are lines of the file that ORDER names (/tmp/order) and of
- * the output. It has a socket of its own: jdk.httpserver is not in every runtime.
+ * memory and goes on serving, any other path answers "ok". Notes are lines of the output, and empty files of that name in the
+ * folder that EVIDENCE names. It has a socket of its own: jdk.httpserver is not in every runtime.
  */
 public class Serve {
     static final int PORT = 8080;
@@ -63,14 +61,16 @@ public class Serve {
         }
     }
 
-    static synchronized void note(String what) {
+    static void note(String what) {
         System.out.println(what);
-        String file = System.getenv("ORDER");
-        Path path = Paths.get(file == null ? "/tmp/order" : file);
+        String folder = System.getenv("EVIDENCE");
+        if (folder == null) {
+            return;
+        }
         try {
-            Files.write(path, (what + "\n").getBytes(StandardCharsets.UTF_8), StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+            Files.createFile(Paths.get(folder, what));
         } catch (IOException failure) {
-            System.out.println("could not write " + path + ": " + failure);
+            System.out.println("could not note " + what + ": " + failure);
         }
     }
 }
