@@ -2,11 +2,11 @@
 # Renders the files of the kustomize base, overlays and components from the Helm chart, which is the one truth. What is not
 # rendered there: the kustomization.yaml files and the Namespace, which Helm makes by --create-namespace.
 #
-# usage: scripts/manifests.sh [FOLDER]      FOLDER instead of manifests, for a comparison
+# usage: scripts/manifests.sh [FOLDER]      FOLDER in place of the repository, for a comparison
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-out=${1:-$root/manifests}
-helm=$("$root/scripts/helm.sh")
+out=${1:-$root}
+helm=$("$root/scripts/find-program.sh" helm)
 # A helm that was built without its release flags takes the cluster for an old one.
 newest=1.36.0
 
@@ -25,7 +25,10 @@ render() {
 }
 
 base=(service-account policies permissions people service deployment disruption-budget quota network-policy registration)
-for name in "${base[@]}"; do render base "$name.yaml"; done
-for mode in self-managed cert-manager; do render "overlays/$mode" certificates.yaml "certificates.mode=$mode"; done
-render components/injection-audit injection-audit.yaml
-for name in service-monitor rules dashboard; do render components/monitoring "monitoring/$name.yaml" monitoring.enabled=true; done
+for name in "${base[@]}"; do render manifests/base "$name.yaml"; done
+render manifests/overlays/self-managed certificates.yaml
+render certs/cert-manager certificates.yaml certificates.mode=cert-manager
+render manifests/components/injection-audit injection-audit.yaml
+for name in service-monitor rules dashboard; do
+    render manifests/components/monitoring "monitoring/$name.yaml" monitoring.enabled=true
+done
