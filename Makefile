@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FEATURES = --features "$$(scripts/features.sh)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e cluster clean
+.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs manifests image e2e cluster clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ docs: ## the API documentation, with warnings as errors
 
 bless: ## write the generated pages and the expected results of tests anew, for you to review
 	HEAPSHIP_BLESS=1 cargo test --locked $(FEATURES) --test main -- docs inject
+
+manifests: ## render the kustomize files from the Helm chart (needs helm)
+	@scripts/manifests.sh
 
 setup: ## install what the tests need, or say what is missing
 	@scripts/setup.sh test

@@ -10,6 +10,7 @@ mod docs;
 mod hprof;
 mod http;
 mod inject;
+mod manifests;
 mod pre_stop;
 mod schema;
 mod scripts;
