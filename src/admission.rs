@@ -59,7 +59,8 @@ impl Admission {
             return Answer::unchanged(uid, Verdict::NotAPodCreation);
         };
         let namespace = self.namespaces.find(review.namespace());
-        let asked_from_outside = self.policies.inject_unasked() || namespaces::asks(&namespace);
+        let asked_from_outside =
+            self.policies.inject_unasked(&namespace.name, &namespace.labels) || namespaces::asks(&namespace);
         if !asked_from_outside && !review::carries_our_annotation(object) {
             return Answer::unchanged(uid, Verdict::NotAsked);
         }

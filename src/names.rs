@@ -15,6 +15,9 @@ pub const INJECT: &str = "heapship.io/inject";
 /// The label that the API server puts on every namespace: its name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Namespaces of the cluster's own, in which nothing is ever touched.
+pub const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "kube-node-lease"];
+
 /// On a namespace: its pods are to be looked at. A registration selects by labels only, so this one is derived from the
 /// namespace's annotations and the policies, by the webhook; what a person writes there is put right.
 pub const INJECTION_LABEL: &str = "heapship.io/injection";
@@ -24,6 +27,12 @@ pub const INJECTION_ENABLED: &str = "enabled";
 /// Name of the webhook's own objects unless somebody says otherwise: Deployment, Service, and the registration, which has
 /// to sort before `pod-identity-webhook` (facts of the field: configurations are called in the order of their names).
 pub const WEBHOOK: &str = "heapship";
+/// Namespace of the installation unless somebody says otherwise.
+pub const INSTALLATION_NAMESPACE: &str = "heapship-system";
+/// For people who look: reads what `heapship check` and `heapship explain` read.
+pub const VIEWER_ROLE: &str = "heapship-viewer";
+/// For people who run it: probes, asks agents to write to their store, removes the registration.
+pub const OPERATOR_ROLE: &str = "heapship-operator";
 /// Secret of the certificates that the replicas make themselves.
 pub const CERTIFICATES_SECRET: &str = "heapship-certificates";
 /// Entries of the registration: pods of namespaces that carry [`INJECTION_LABEL`], pods elsewhere that carry an

@@ -197,19 +197,20 @@ impl Policies {
         pod_labels: &Annotations,
     ) -> Option<&Policy> {
         self.0.iter().find(|policy| {
-            policy
-                .namespaces
-                .as_ref()
-                .is_none_or(|names| names.iter().any(|name| name == namespace))
-                && policy.namespace_selector.matches(namespace_labels)
-                && policy.pod_selector.matches(pod_labels)
+            policy.selects_namespace(namespace, namespace_labels) && policy.pod_selector.matches(pod_labels)
         })
     }
 
-    /// Whether a pod without any annotation can be selected: then no pod may be passed over unread.
+    /// Whether a pod of that namespace can be injected although nobody asked: then none of them may be passed over
+    /// unread. The pods' labels are not known here; the answer may be `true` for a namespace where no pod fits.
     #[must_use]
-    pub fn inject_unasked(&self) -> bool {
-        self.0.iter().any(Policy::injects_unasked)
+    pub fn inject_unasked(&self, namespace: &str, labels: &Annotations) -> bool {
+        self.0
+            .iter()
+            .filter(|policy| policy.selects_namespace(namespace, labels))
+            // One that takes every pod leaves none to those behind it.
+            .find(|policy| policy.injects_unasked() || policy.pod_selector.is_empty())
+            .is_some_and(Policy::injects_unasked)
     }
 
     /// Every label that a `namespaceSelector` looks at, after the name of its policy.
@@ -239,6 +240,13 @@ impl Policy {
     pub fn injects_unasked(&self) -> bool {
         self.mode == Mode::OptOut
     }
+
+    fn selects_namespace(&self, namespace: &str, labels: &Annotations) -> bool {
+        self.namespaces
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|name| name == namespace))
+            && self.namespace_selector.matches(labels)
+    }
 }
 
 /// A Kubernetes label selector; an empty one selects everything.
@@ -267,6 +275,10 @@ enum Operator {
 }
 
 impl Selector {
+    fn is_empty(&self) -> bool {
+        self.match_labels.is_empty() && self.match_expressions.is_empty()
+    }
+
     fn matches(&self, labels: &Annotations) -> bool {
         self.match_labels
             .iter()
@@ -348,6 +360,29 @@ spec:
         assert!(!selected(&[("env", "dev")]));
         assert!(!selected(&[("env", "prod"), ("legacy", "")]));
         assert!(!selected(&[]));
+    }
+
+    #[test]
+    fn a_policy_that_must_be_refused_reaches_the_namespaces_it_selects_and_no_other() {
+        let text = "
+{kind: HeapDumpPolicy, metadata: {name: a}, spec: {priority: 9, namespaces: [careful]}}
+---
+{kind: HeapDumpPolicy, metadata: {name: b}, spec: {priority: 8, namespaces: [picky], podSelector: {matchLabels: {app: x}}}}
+---
+{kind: HeapDumpPolicy, metadata: {name: c}, spec: {mode: OptOut, namespaceSelector: {matchLabels: {tier: prod}}}}
+";
+        let policies = Policies::from_yaml(text).unwrap();
+        let unasked = |name, tier| policies.inject_unasked(name, &labels(&[("tier", tier)]));
+        assert!(unasked("shop", "prod"));
+        assert!(!unasked("shop", "test"));
+        assert!(
+            !unasked("careful", "prod"),
+            "a stronger policy takes all its pods"
+        );
+        assert!(
+            unasked("picky", "prod"),
+            "a stronger policy takes some of its pods"
+        );
     }
 
     #[test]
