@@ -43,6 +43,16 @@ enum Command {
     Webhook(webhook::Arguments),
 }
 
+/// Whom an answer is for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+enum Form {
+    /// A program.
+    Json,
+    /// A person.
+    #[default]
+    Text,
+}
+
 /// Where a command reads and writes, so that tests own all three.
 pub struct Console<'a> {
     /// Manifests for `-f -`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::cli::documents::pretty;
 use crate::cli::live::{self, block_on};
-use crate::cli::{Console, Stop, installation};
+use crate::cli::{Console, Form, Stop, surroundings};
 use crate::exit::Exit;
 use crate::names;
 
@@ -21,6 +21,8 @@ mod registration;
 mod report;
 mod store;
 mod versions;
+
+pub(super) use found::Listed;
 
 use found::Found;
 use report::{Level, Report};
@@ -54,16 +56,10 @@ pub struct Arguments {
     #[arg(long)]
     store: bool,
     /// For a person, or for a program
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Form,
     #[command(flatten)]
     cluster: live::Arguments,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-enum Form {
-    Json,
-    Text,
 }
 
 /// Runs the command.
@@ -82,7 +78,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
     } = arguments;
     let policies = policy
         .as_deref()
-        .map(installation::policies_of)
+        .map(surroundings::policies_of)
         .transpose()
         .map_err(Stop::usage)?;
     let found = block_on(async {

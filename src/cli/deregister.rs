@@ -2,11 +2,13 @@
 //! and no namespace remembers it.
 
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::documents::pretty;
 use crate::cli::live::{self, Live, Refusal, block_on};
-use crate::cli::{Console, Stop};
+use crate::cli::{Console, Form, Stop};
 use crate::exit::Exit;
 use crate::names;
 
@@ -27,12 +29,17 @@ pub struct Arguments {
     /// Name of the MutatingWebhookConfiguration
     #[arg(long, value_name = "NAME", default_value = names::WEBHOOK)]
     registration: String,
+    /// For a person, or for a program
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
     #[command(flatten)]
     cluster: live::Arguments,
 }
 
-/// Rounds over all namespaces: a webhook that has not seen yet that its registration is gone may put a label back.
-const ROUNDS: u32 = 5;
+/// Rounds over all namespaces.
+const ROUNDS: u32 = 10;
+/// Between two rounds: a webhook that has not seen yet that its registration is gone may put a label back.
+const SETTLE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -52,6 +59,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
     let Arguments {
         yes,
         registration,
+        output,
         cluster,
     } = arguments;
     // Helm's hook and scripts have nobody to ask.
@@ -64,6 +72,11 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         let existed = unregister(&live, &registration).await.map_err(Stop::failed)?;
         Ok((existed, unlabel(&live).await.map_err(Stop::failed)?))
     })?;
+    if output == Form::Json {
+        let done = json!({"registrationDeleted": existed, "namespacesUnlabelled": unlabelled});
+        writeln!(console.stdout, "{}", pretty(&done, "  "))?;
+        return Ok(Exit::Done);
+    }
     let registered = if existed {
         format!("MutatingWebhookConfiguration {registration} deleted")
     } else {
@@ -78,7 +91,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
     writeln!(
         console.stdout,
         "no pod is injected any more; those that run keep their agents. What remains, as it was installed:\n  \
-         kubectl delete -k manifests/overlays/self-managed   (or helm uninstall)"
+         kubectl delete -k manifests/overlays/self-managed   # or helm uninstall"
     )?;
     Ok(Exit::Done)
 }
@@ -108,39 +121,38 @@ async fn unregister(live: &Live, registration: &str) -> Result<bool, Error> {
     }
 }
 
-/// Until a whole round finds no label. The running webhook does the same, and both may.
+/// Until two rounds in a row find no label. The running webhook does the same, and both may.
 async fn unlabel(live: &Live) -> Result<usize, Error> {
-    let mut removed = 0;
+    let (mut removed, mut clean) = (0, false);
     for _ in 0..ROUNDS {
         let labelled = labelled(live).await?;
-        if labelled.is_empty() {
+        if labelled.is_empty() && clean {
             return Ok(removed);
         }
+        clean = labelled.is_empty();
         for name in labelled {
-            let label = json!({"metadata": {"labels": {names::INJECTION_LABEL: Value::Null}}});
-            match live
-                .merge(
-                    &format!("/api/v1/namespaces/{name}?fieldManager={}", names::FIELD_MANAGER),
-                    &label,
-                )
-                .await
-            {
-                Ok(_) => removed += 1,
-                // Deleted meanwhile, its label with it.
-                Err(Refusal::Absent) => {}
-                Err(refusal) => {
-                    return Err(Error::Refused {
-                        action: format!(
-                            "remove the label {} from namespace {name}",
-                            names::INJECTION_LABEL
-                        ),
-                        refusal,
-                    });
-                }
-            }
+            removed += usize::from(unlabel_one(live, &name).await?);
         }
+        tokio::time::sleep(SETTLE).await;
     }
     Err(Error::LabelledAgain)
+}
+
+async fn unlabel_one(live: &Live, name: &str) -> Result<bool, Error> {
+    let path = format!("/api/v1/namespaces/{name}?fieldManager={}", names::FIELD_MANAGER);
+    let label = json!({"metadata": {"labels": {names::INJECTION_LABEL: Value::Null}}});
+    match live.merge(&path, &label).await {
+        Ok(_) => Ok(true),
+        // Deleted meanwhile, its label with it.
+        Err(Refusal::Absent) => Ok(false),
+        Err(refusal) => Err(Error::Refused {
+            action: format!(
+                "remove the label {} from namespace {name}",
+                names::INJECTION_LABEL
+            ),
+            refusal,
+        }),
+    }
 }
 
 async fn labelled(live: &Live) -> Result<Vec<String>, Error> {

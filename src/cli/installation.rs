@@ -1,8 +1,5 @@
 //! Where heapship is installed in a cluster, and what it was told: registration, Deployment, policies.
 
-use std::path::Path;
-
-use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::cli::live::{Live, Read, Refusal};
@@ -22,6 +19,17 @@ pub struct Installation {
     pub deployment: Read<Value>,
     /// What the webhook reads; empty where it was told of no file.
     pub policies: Read<Policies>,
+}
+
+/// Who makes the serving certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// The replicas.
+    SelfManaged,
+    /// cert-manager, whose cainjector writes the caBundle too.
+    CertManager,
+    /// The platform, as a Secret.
+    Provided,
 }
 
 impl Installation {
@@ -58,11 +66,57 @@ impl Installation {
             .unwrap_or_else(|| "default".to_owned())
     }
 
-    /// Whether the replicas make their certificates themselves; `None` where the Deployment is not known.
+    /// Who makes the certificates; the replicas themselves where nothing says otherwise.
     #[must_use]
-    pub fn is_self_managed(&self) -> Option<bool> {
-        let deployment = self.deployment.as_ref().ok()?;
-        Some(told_of(deployment, "--tls-cert", "HEAPSHIP_TLS_CERT").is_none())
+    pub fn mode(&self) -> Mode {
+        let annotations = |object: &Read<Value>| {
+            let object = object.as_ref().ok();
+            object
+                .map(|object| object["metadata"]["annotations"].clone())
+                .unwrap_or_default()
+        };
+        let told = self.deployment.as_ref().ok();
+        if annotations(&self.registration)["cert-manager.io/inject-ca-from"].is_string() {
+            Mode::CertManager
+        } else if told
+            .and_then(|told| told_of(told, "--tls-cert", "HEAPSHIP_TLS_CERT"))
+            .is_some()
+        {
+            Mode::Provided
+        } else {
+            Mode::SelfManaged
+        }
+    }
+
+    /// The command that installs, and puts right what was changed by hand.
+    #[must_use]
+    pub fn apply(&self) -> String {
+        let objects = [&self.deployment, &self.registration];
+        let release = objects
+            .into_iter()
+            .filter_map(|object| object.as_ref().ok())
+            .find_map(|object| {
+                let annotations = &object["metadata"]["annotations"];
+                annotations["meta.helm.sh/release-name"].as_str()
+            });
+        match (release, self.mode()) {
+            (Some(release), _) => format!(
+                "helm upgrade {release} manifests/chart -n {} --reuse-values",
+                self.namespace
+            ),
+            (None, Mode::SelfManaged) => "kubectl apply -k manifests/overlays/self-managed".to_owned(),
+            (None, Mode::CertManager) => "kubectl apply -k manifests/overlays/cert-manager".to_owned(),
+            (None, Mode::Provided) => "kubectl apply -k manifests/overlays/provided".to_owned(),
+        }
+    }
+
+    /// The command that shows what the replicas say.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let namespace = &self.namespace;
+        format!(
+            "kubectl logs -n {namespace} -l app.kubernetes.io/name=heapship,app.kubernetes.io/component=webhook --tail=50"
+        )
     }
 
     /// The Secret that the served certificate lies in.
@@ -78,15 +132,6 @@ impl Installation {
         });
         told.unwrap_or_else(|| names::CERTIFICATES_SECRET.to_owned())
     }
-}
-
-/// Policies from a file on this machine.
-///
-/// # Errors
-/// When it cannot be read or is none.
-pub fn policies_of(file: &Path) -> anyhow::Result<Policies> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Policies::from_yaml(&text).with_context(|| format!("{}", file.display()))
 }
 
 fn service(registration: &Value) -> (String, String) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::http::{Request, header};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::Value;
 
@@ -43,17 +43,14 @@ pub struct Arguments {
 /// Why there is no cluster to talk to.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot read {file}; correct --kubeconfig")]
-    File {
-        file: String,
-        source: kube::config::KubeconfigError,
-    },
+    #[error("cannot use the kubeconfig {file}: {why}; correct --kubeconfig")]
+    File { file: String, why: String },
     #[error("no context {wanted:?} in the kubeconfig: there is {}; correct --context", .known.join(", "))]
     Context { wanted: String, known: Vec<String> },
-    #[error("no cluster: set KUBECONFIG, or give --kubeconfig FILE")]
-    Nowhere(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("cannot use the kubeconfig")]
-    Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no cluster: there is no kubeconfig; set KUBECONFIG, or give --kubeconfig FILE")]
+    Nowhere,
+    #[error("cannot use the kubeconfig: {0}")]
+    Unusable(String),
     #[error("cannot start threads")]
     Runtime(#[source] std::io::Error),
 }
@@ -88,7 +85,7 @@ impl Arguments {
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(PATIENCE);
         let (namespace, address) = (config.default_namespace.clone(), config.cluster_url.to_string());
-        let client = Client::try_from(config).map_err(|error| Stop::usage(Error::Unusable(error.into())))?;
+        let client = Client::try_from(config).map_err(|error| Stop::usage(Error::Unusable(root(&error))))?;
         let live = Live {
             client,
             namespace,
@@ -102,17 +99,16 @@ impl Arguments {
 
     async fn config(&self) -> Result<Config, Error> {
         let Self { kubeconfig, context } = self;
-        if kubeconfig.is_none() && context.is_none() {
-            return Config::infer()
-                .await
-                .map_err(|error| Error::Nowhere(error.into()));
-        }
         let read = match kubeconfig {
-            Some(file) => Kubeconfig::read_from(file).map_err(|source| Error::File {
+            Some(file) => Kubeconfig::read_from(file).map_err(|error| Error::File {
                 file: file.display().to_string(),
-                source,
+                why: root(&error),
             })?,
-            None => Kubeconfig::read().map_err(|error| Error::Nowhere(error.into()))?,
+            None => match (Kubeconfig::read(), Config::incluster()) {
+                (Ok(read), _) => read,
+                (Err(_), Ok(own)) if context.is_none() => return Ok(own),
+                (Err(error), _) => return Err(unread(&error)),
+            },
         };
         let known: Vec<String> = read.contexts.iter().map(|context| context.name.clone()).collect();
         if let Some(wanted) = context.as_ref().filter(|wanted| !known.contains(wanted)) {
@@ -128,8 +124,26 @@ impl Arguments {
         };
         Config::from_custom_kubeconfig(read, &options)
             .await
-            .map_err(|error| Error::Unusable(error.into()))
+            .map_err(|error| Error::Unusable(root(&error)))
     }
+}
+
+/// No file at all is another mistake than a broken one.
+fn unread(error: &KubeconfigError) -> Error {
+    match error {
+        KubeconfigError::FindPath => Error::Nowhere,
+        KubeconfigError::ReadConfig(why, _) if why.kind() == std::io::ErrorKind::NotFound => Error::Nowhere,
+        other => Error::Unusable(root(other)),
+    }
+}
+
+/// The innermost cause: what stands before it are layers of the client.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 impl Live {

@@ -109,12 +109,10 @@ impl Standing {
                     kind.to_lowercase()
                 )
             }
-            Some(("Job", _)) => {
-                "a Job is not restarted: delete it and apply it again, or wait for its next run".to_owned()
-            }
+            Some(("Job", _)) => "a Job is not restarted: delete it and apply it again".to_owned(),
             Some(("CronJob", _)) => "nothing: its next run carries the injection".to_owned(),
-            Some(_) => format!("kubectl delete pod {name} -n {namespace}   (its {workload} makes a new one)"),
-            None => format!("kubectl get pod {name} -n {namespace} -o yaml, delete it, and create it again"),
+            Some(_) => format!("kubectl delete pod {name} -n {namespace}   # its {workload} makes a new one"),
+            None => format!("nobody makes a bare pod anew: delete Pod/{name} and apply it again"),
         }
     }
 }
@@ -126,7 +124,7 @@ impl Cause {
         match self {
             Self::BeforeInstallation => "created before heapship was installed",
             Self::BeforeAsked => "created before the annotation asked for it",
-            Self::NoAnswer => "the webhook did not answer when it was created",
+            Self::NoAnswer => "created while the webhook did not answer",
         }
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::found::Found;
 use super::registration::entries;
 use super::report::{Line, Section};
+use crate::cli::installation::{Installation, Mode};
 use crate::names;
 
 /// Both are renewed at two thirds of their life; at five sixths somebody has to look.
@@ -41,14 +42,18 @@ fn lines(found: &Found) -> Vec<Line> {
     if authorities.is_empty() {
         lines.push(Line::not_checked("the caBundle holds no CA: see registration"));
     } else {
-        lines.extend(ends_of_bundle(&authorities, found.now));
+        lines.extend(ends_of_bundle(
+            &authorities,
+            found.now,
+            &renewal(&found.installation),
+        ));
     }
     lines.extend(served(found, &authorities));
     lines
 }
 
 /// When the CAs of the bundle end. During a rotation it holds the old one and the new one.
-fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64) -> Vec<Line> {
+fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64, renew: &str) -> Vec<Line> {
     let mut alive = Vec::new();
     let mut lines = Vec::new();
     for authority in authorities {
@@ -66,7 +71,7 @@ fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64) -> Vec<Line> {
     match alive.iter().max_by_key(|life| life.ends) {
         None => vec![Line::fault(
             "every CA of the caBundle has expired: the API server trusts no answer, and admits every pod as it is",
-            RENEW,
+            renew,
         )],
         Some(last) if last.is_late(now) => {
             lines.push(
@@ -74,7 +79,7 @@ fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64) -> Vec<Line> {
                     "the caBundle's CA ends on {}, and its renewal is late",
                     date(last.ends)
                 ))
-                .remedy(RENEW),
+                .remedy(renew),
             );
             lines
         }
@@ -94,7 +99,7 @@ fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64) -> Vec<Line> {
 /// The certificate that the replicas serve, as it lies in its Secret.
 fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
     let installation = &found.installation;
-    let secret = installation.certificates_secret();
+    let (secret, renew) = (installation.certificates_secret(), renewal(installation));
     let chain = match &found.certificate {
         Ok(pem) => of_pem(pem.as_bytes()),
         Err(refusal) => {
@@ -108,13 +113,13 @@ fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
     let Some(leaf) = chain.first() else {
         return Some(Line::fault(
             format!("the Secret {secret} holds no certificate under tls.crt"),
-            RENEW,
+            renew,
         ));
     };
     let Some(life) = Life::of(leaf) else {
         return Some(Line::fault(
             format!("what the Secret {secret} holds under tls.crt is no certificate"),
-            RENEW,
+            renew,
         ));
     };
     let name = format!("{}.{}.svc", installation.service, installation.namespace);
@@ -124,7 +129,7 @@ fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
                 "the served certificate expired on {}: the API server trusts no answer, and admits every pod as it is",
                 date(life.ends)
             ),
-            RENEW,
+            renew,
         ));
     }
     if authorities.is_empty() {
@@ -133,13 +138,13 @@ fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
     Some(match accepted(&chain, authorities, &name, found.now) {
         Err(why) => Line::fault(
             format!("the API server does not accept the served certificate as {name}: {why}"),
-            RENEW,
+            renew,
         ),
         Ok(()) if life.is_late(found.now) => Line::warning(format!(
             "the served certificate ends on {}, and its renewal is late",
             date(life.ends)
         ))
-        .remedy(RENEW),
+        .remedy(renew),
         Ok(()) => Line::ok(format!(
             "the served certificate is {name}, signed by a CA of the caBundle, valid until {}",
             date(life.ends)
@@ -216,5 +221,19 @@ fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
-const RENEW: &str = "see \"Certificates\" in docs/troubleshooting.md; self-managed: kubectl logs -n heapship-system \
-                     -l app.kubernetes.io/name=heapship --tail=50";
+/// What brings a new certificate.
+fn renewal(installation: &Installation) -> String {
+    let (namespace, secret) = (&installation.namespace, installation.certificates_secret());
+    match installation.mode() {
+        Mode::SelfManaged => format!(
+            "{}   # the webhook renews it: why does it not?",
+            installation.logs()
+        ),
+        Mode::CertManager => {
+            format!("kubectl describe certificates -n {namespace}   # cert-manager renews it")
+        }
+        Mode::Provided => format!(
+            "kubectl get secret {secret} -n {namespace}   # whoever made it has to renew it: certs/README.md"
+        ),
+    }
+}

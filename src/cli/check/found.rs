@@ -49,19 +49,19 @@ pub(super) struct Found {
 
 /// A namespace, and what tells about its past.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(in crate::cli) struct Listed {
     /// Without our own label: it follows from all the others.
-    pub(super) namespace: Namespace,
+    pub(in crate::cli) namespace: Namespace,
     /// Whether it carries that label.
-    pub(super) labelled: bool,
+    pub(in crate::cli) labelled: bool,
     /// When our annotations on it were last written.
-    pub(super) asked: Option<String>,
+    pub(in crate::cli) asked: Option<String>,
 }
 
 impl Listed {
     /// Reads a Namespace.
     #[must_use]
-    pub(super) fn of(object: &Value) -> Self {
+    pub(in crate::cli) fn of(object: &Value) -> Self {
         let metadata = &object["metadata"];
         let mut labels = texts(&metadata["labels"]);
         let label = labels.remove(names::INJECTION_LABEL);
@@ -78,7 +78,7 @@ impl Listed {
 
     /// What is known where no namespace could be read: its name.
     #[must_use]
-    pub(super) fn unknown(name: &str) -> Self {
+    pub(in crate::cli) fn unknown(name: &str) -> Self {
         Self {
             namespace: crate::cli::objects::named(name),
             labelled: false,
@@ -88,7 +88,7 @@ impl Listed {
 
     /// When pods here should have begun to carry the injection.
     #[must_use]
-    pub(super) fn times(&self, registration: &Read<Value>) -> Times {
+    pub(in crate::cli) fn times(&self, registration: &Read<Value>) -> Times {
         let installed = registration.as_ref().ok();
         let installed = installed.and_then(|found| found["metadata"]["creationTimestamp"].as_str());
         Times {

@@ -40,7 +40,7 @@ fn lines(found: &Found) -> Vec<Line> {
                     names::INJECTION_ENABLED
                 ),
                 format!(
-                    "kubectl label namespace {name} {}={}   (the webhook does it itself while it runs: see its log)",
+                    "kubectl label namespace {name} {}={}   # the webhook does it itself while it runs: see its log",
                     names::INJECTION_LABEL,
                     names::INJECTION_ENABLED
                 ),
@@ -55,7 +55,12 @@ fn lines(found: &Found) -> Vec<Line> {
             (true, true) | (false, false) => {}
         }
     }
-    if lines.is_empty() {
+    if lines.is_empty() && asking == 0 {
+        lines.push(Line::ok(format!(
+            "none of {} namespaces asks: only pods with annotations of their own are injected",
+            listed.len()
+        )));
+    } else if lines.is_empty() {
         lines.push(Line::ok(format!(
             "{asking} of {} namespaces ask, and carry the label",
             listed.len()

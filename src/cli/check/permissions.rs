@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::found::Found;
 use super::report::{Line, Section};
-use crate::cli::installation::Installation;
-use crate::cli::live::Read;
+use crate::cli::installation::{Installation, Mode};
+use crate::cli::live::{Read, Refusal};
 use crate::names;
 
 /// One thing that one may do or not.
@@ -92,7 +92,7 @@ pub(super) fn of_the_webhook(installation: &Installation, registration: &str) ->
             Access::cluster(verb, ADMISSION, "mutatingwebhookconfigurations").of("", registration)
         }),
     );
-    if installation.is_self_managed() == Some(true) {
+    if installation.mode() == Mode::SelfManaged {
         let (namespace, secret) = (&installation.namespace, installation.certificates_secret());
         accesses.push(Access::cluster("create", "", "secrets").of(namespace, ""));
         accesses.extend(
@@ -107,6 +107,10 @@ pub(super) fn of_the_webhook(installation: &Installation, registration: &str) ->
 pub(super) fn judge(found: &Found) -> Section {
     let account = &found.service_account;
     let line = match &found.webhook_may {
+        Err(Refusal::Absent) => Line::not_checked("there is no Deployment of the webhook"),
+        Err(refusal) if found.installation.deployment.is_err() => {
+            Line::unread("the webhook's Deployment", refusal, names::VIEWER_ROLE)
+        }
         Err(refusal) => Line::unread(
             &format!("what the webhook's service account {account} may do"),
             refusal,
@@ -128,7 +132,10 @@ pub(super) fn judge(found: &Found) -> Section {
                         "the webhook's service account {account} may not {}",
                         lacking.join(", ")
                     ),
-                    "kubectl apply -k manifests/overlays/self-managed   (its roles are part of the installation)",
+                    format!(
+                        "{}   # its roles are part of the installation",
+                        found.installation.apply()
+                    ),
                 )
             }
         }

@@ -15,7 +15,7 @@ const NAMED: usize = 50;
 pub(super) struct Pods {
     /// Of those that heapship has to do with.
     pub(super) seen: Vec<Standing>,
-    /// How many there are.
+    /// How many there are that have not ended.
     pub(super) total: usize,
     /// Where; `None` is everywhere.
     pub(super) namespace: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct Pods {
 impl Pods {
     /// Keeps a pod if there is anything to say about it.
     pub(super) fn add(&mut self, pod: Standing) {
-        self.total += 1;
+        self.total += usize::from(!pod.over);
         if pod.injection != Injection::NotWanted || pod.evicted.is_some() {
             self.seen.push(pod);
         }
@@ -45,7 +45,7 @@ fn lines(pods: &Pods) -> Vec<Line> {
     let whole = pods
         .seen
         .iter()
-        .filter(|pod| pod.injection == Injection::Whole)
+        .filter(|pod| pod.injection == Injection::Whole && !pod.over)
         .count();
     let place = match &pods.namespace {
         Some(namespace) => format!("namespace {namespace}"),
@@ -119,6 +119,11 @@ fn evicted(pods: &Pods) -> Vec<Line> {
                 .workload
                 .clone()
                 .unwrap_or_else(|| format!("Pod/{}", first.name));
+            let room = if group.why.contains(names::DUMPS_VOLUME) {
+                "a limit that the heap fits in: heapship.io/volume: emptyDir (none), emptyDir:SIZE or pvc:NAME"
+            } else {
+                "a disk of their own: heapship.io/volume: pvc:NAME or ephemeral:CLASS:SIZE"
+            };
             Line::fault(
                 format!(
                     "{} {} evicted, and the dump with it: {}",
@@ -126,10 +131,7 @@ fn evicted(pods: &Pods) -> Vec<Line> {
                     group.was(),
                     group.why
                 ),
-                format!(
-                    "give the dumps more room than the heap is large: heapship.io/volume: emptyDir (no limit), emptyDir:SIZE or \
-                     pvc:NAME on the pod template of {workload}"
-                ),
+                format!("give the dumps of {workload} {room}"),
             )
         },
     )
@@ -160,7 +162,7 @@ fn agents(pods: &Pods) -> Vec<Line> {
                 count: pods.len(),
                 why,
             };
-            let text = format!("the agent of {} does not work: {}", group.who(), group.why);
+            let text = format!("{}: the agent does not work: {}", group.who(), group.why);
             let container = group.why.split(':').next().unwrap_or_default();
             let log = format!(
                 "kubectl logs {} -c {container} -n {}",
@@ -243,7 +245,7 @@ fn rest(all: usize) -> Option<Line> {
     let more = all.checked_sub(NAMED).filter(|more| *more > 0)?;
     Some(Line::fault(
         format!("and {more} more workloads in the same way"),
-        "heapship check -n NAMESPACE   (one namespace at a time)",
+        "heapship check -n NAMESPACE   # one namespace at a time",
     ))
 }
 

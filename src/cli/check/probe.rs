@@ -56,8 +56,11 @@ pub(super) fn judge(found: &Found) -> Section {
         milliseconds,
     } = &found.probe;
     let line = match pod {
+        Ok(_) | Err(_) if found.installation.registration == Err(Refusal::Absent) => {
+            Line::not_checked("without a registration the API server calls nobody")
+        }
         Ok(pod) => match status(pod).as_str() {
-            "" => unpatched(namespace),
+            "" => unpatched(namespace, found.installation.logs()),
             "injected" => Line::ok(format!(
                 "a pod for {namespace} came back injected, after {milliseconds} ms (dry run, nothing was created)"
             )),
@@ -83,14 +86,14 @@ pub(super) fn judge(found: &Found) -> Section {
     }
 }
 
-fn unpatched(namespace: &str) -> Line {
+fn unpatched(namespace: &str, logs: String) -> Line {
     Line::fault(
         format!(
             "a pod for {namespace} came back as it was: the API server did not get an answer from the webhook, or did not \
              ask. In this order: a fault above; a network policy or firewall between API server and webhook (port 8443); a \
              replica that is up but cannot answer"
         ),
-        "kubectl logs -n heapship-system -l app.kubernetes.io/name=heapship --tail=50",
+        logs,
     )
 }
 

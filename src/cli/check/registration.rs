@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::found::Found;
 use super::report::{Line, Section};
+use crate::cli::installation::Mode;
 use crate::cli::live::{Read, Refusal};
 use crate::names;
 
@@ -33,13 +34,14 @@ fn lines(found: &Found) -> Vec<Line> {
             )];
         }
     };
+    let again = found.installation.apply();
     let mut lines = Vec::new();
     for expected in names::WEBHOOK_ENTRIES {
         match entries(registration).find(|entry| entry["name"] == expected) {
-            Some(entry) => lines.extend(entry_faults(expected, entry)),
+            Some(entry) => lines.extend(entry_faults(expected, entry, &again)),
             None => lines.push(Line::fault(
                 format!("the registration {name} has no entry {expected}"),
-                again(),
+                again.clone(),
             )),
         }
     }
@@ -56,7 +58,7 @@ fn lines(found: &Found) -> Vec<Line> {
 }
 
 /// Everything of an entry that is not as the manifests have it and matters.
-fn entry_faults(name: &str, entry: &Value) -> Vec<Line> {
+fn entry_faults(name: &str, entry: &Value, again: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let kind = kind_of(name);
     if entry["failurePolicy"] != "Ignore" {
@@ -65,7 +67,7 @@ fn entry_faults(name: &str, entry: &Value) -> Vec<Line> {
                 "{name}: failurePolicy is {}: while no replica answers, no {kind} can be created",
                 text(&entry["failurePolicy"])
             ),
-            again(),
+            again,
         ));
     }
     let side_effects = &entry["sideEffects"];
@@ -75,19 +77,19 @@ fn entry_faults(name: &str, entry: &Value) -> Vec<Line> {
                 "{name}: sideEffects is {}: the API server refuses every dry run of a {kind}",
                 text(side_effects)
             ),
-            again(),
+            again,
         ));
     }
     if !holds(&entry["admissionReviewVersions"], "v1") {
         lines.push(Line::fault(
             format!("{name}: admissionReviewVersions lacks v1, the only one that heapship speaks"),
-            again(),
+            again,
         ));
     }
     if !creations(&entry["rules"], &format!("{kind}s")) {
         lines.push(Line::fault(
             format!("{name}: its rules do not match the creation of {kind}s"),
-            again(),
+            again,
         ));
     }
     if entry["timeoutSeconds"]
@@ -99,7 +101,7 @@ fn entry_faults(name: &str, entry: &Value) -> Vec<Line> {
                 "{name}: timeoutSeconds is {}: so long every {kind} waits while the webhook hangs; the manifests have 2",
                 entry["timeoutSeconds"]
             ))
-            .remedy(again()),
+            .remedy(again),
         );
     }
     if kind == "pod" && entry["reinvocationPolicy"] != "IfNeeded" {
@@ -108,15 +110,15 @@ fn entry_faults(name: &str, entry: &Value) -> Vec<Line> {
                 "{name}: reinvocationPolicy is {}: what other webhooks change after heapship is not put right",
                 text(&entry["reinvocationPolicy"])
             ))
-            .remedy(again()),
+            .remedy(again),
         );
     }
-    lines.extend(selection(name, entry));
+    lines.extend(selection(name, entry, again));
     lines
 }
 
 /// Which objects reach the webhook.
-fn selection(name: &str, entry: &Value) -> Vec<Line> {
+fn selection(name: &str, entry: &Value, again: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let expressions = entry["namespaceSelector"]["matchExpressions"].as_array();
     let has = |wanted: &Value| expressions.is_some_and(|all| all.iter().any(|found| matches(found, wanted)));
@@ -135,7 +137,7 @@ fn selection(name: &str, entry: &Value) -> Vec<Line> {
                     names::INJECTION_LABEL,
                     names::INJECTION_ENABLED
                 ))
-                .remedy(again()),
+                .remedy(again),
             );
         }
     }
@@ -146,7 +148,7 @@ fn selection(name: &str, entry: &Value) -> Vec<Line> {
             Line::warning(format!(
                 "{name}: its namespaceSelector does not leave out kube-system: the cluster's own objects wait for the webhook"
             ))
-            .remedy(again()),
+            .remedy(again),
         );
     }
     if name == annotated && entry["matchConditions"].as_array().is_none_or(Vec::is_empty) {
@@ -155,7 +157,7 @@ fn selection(name: &str, entry: &Value) -> Vec<Line> {
                 "{name}: its matchConditions are gone: every pod of the cluster is sent to the webhook (an API server before \
                  1.28 drops them)"
             ))
-            .remedy(again()),
+            .remedy(again),
         );
     }
     lines
@@ -186,16 +188,19 @@ fn bundles(registration: &Value, found: &Found) -> Vec<Line> {
     let empty = without(str::is_empty);
     let unreadable =
         without(|bundle| !bundle.is_empty() && super::certificates::of_bundle(bundle).is_empty());
-    let who_writes = if registration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].is_string()
-    {
-        "kubectl get certificates,certificaterequests -A   (cert-manager's cainjector writes it: is it running?)".to_owned()
-    } else {
-        let Found { installation, .. } = found;
-        format!(
-            "kubectl rollout restart deployment/{} -n {}   (the webhook writes it when it starts)",
-            names::WEBHOOK,
-            installation.namespace
-        )
+    let installation = &found.installation;
+    let who_writes = match installation.mode() {
+        Mode::SelfManaged => format!(
+            "{}   # the webhook writes it: why does it not?",
+            installation.logs()
+        ),
+        Mode::CertManager => {
+            "kubectl get pods -n cert-manager   # cert-manager's cainjector writes it".to_owned()
+        }
+        Mode::Provided => format!(
+            "{}   # with --ca-bundle the webhook writes it",
+            installation.logs()
+        ),
     };
     let mut lines = Vec::new();
     if !empty.is_empty() {
@@ -220,12 +225,12 @@ fn replicas(found: &Found) -> Line {
     let installation = &found.installation;
     let (namespace, service) = (&installation.namespace, &installation.service);
     let restart = format!(
-        "kubectl get pods -n {namespace} -l app.kubernetes.io/name=heapship   (why are they not ready?)"
+        "kubectl get pods -n {namespace} -l app.kubernetes.io/name=heapship   # why are they not ready?"
     );
     if let Err(Refusal::Absent) = &found.service {
         return Line::fault(
             format!("there is no Service {service} in {namespace}: the API server has nobody to call"),
-            again(),
+            installation.apply(),
         );
     }
     let wanted = installation.deployment.as_ref().ok();
@@ -257,12 +262,11 @@ fn absent(found: &Found) -> Line {
     let name = &found.registration_name;
     Line::fault(
         format!("there is no MutatingWebhookConfiguration {name}: no pod is injected"),
-        format!("{}   (or --registration NAME, if it has another name)", again()),
+        format!(
+            "{}   # or --registration NAME, if it has another name",
+            found.installation.apply()
+        ),
     )
-}
-
-fn again() -> String {
-    "kubectl apply -k manifests/overlays/self-managed   (or helm upgrade --install)".to_owned()
 }
 
 /// How many endpoints of a Service are ready.

@@ -123,14 +123,18 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Section { name, lines } in &self.0 {
             writeln!(f, "{name}")?;
-            for Line {
-                level,
-                text,
-                remedies,
-            } in lines
-            {
+            for (index, line) in lines.iter().enumerate() {
+                let Line {
+                    level,
+                    text,
+                    remedies,
+                } = line;
                 writeln!(f, "  {:12} {text}", level.to_string())?;
-                for remedy in remedies {
+                // What helps against several findings in a row is said once, behind the last of them.
+                let again = lines
+                    .get(index + 1)
+                    .is_some_and(|next| next.remedies == *remedies);
+                for remedy in remedies.iter().filter(|_| !again) {
                     writeln!(f, "  {:12}   -> {remedy}", "")?;
                 }
             }

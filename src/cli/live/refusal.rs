@@ -1,11 +1,11 @@
 //! Why the API server did not answer with what was asked for.
 
-use std::error::Error as _;
+use super::root;
 
 /// Why something could not be read or done.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// Whoever asks may not. The API server's own words: who, which verb, which resource.
+    /// Whoever asks may not: who, which verb, which resource.
     #[error("not permitted: {0}")]
     Forbidden(String),
     /// There is no such object, or no such kind.
@@ -52,7 +52,7 @@ impl From<kube::Error> for Refusal {
                 match status.code {
                     401 => Self::Unauthorized(message),
                     // Admission answers 403 too: a quota, Pod Security. Only the authorizer speaks like this.
-                    403 if message.contains(" cannot ") => Self::Forbidden(message),
+                    403 if message.contains(" cannot ") => Self::Forbidden(shortened(&message)),
                     404 => Self::Absent,
                     _ => Self::Refused(message),
                 }
@@ -62,13 +62,42 @@ impl From<kube::Error> for Refusal {
     }
 }
 
-/// The innermost cause: what stands before it are layers of the client.
-fn root(error: &kube::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
+/// `User "nobody" may not list pods, cluster-wide` out of the authorizer's longer words.
+fn shortened(message: &str) -> String {
+    let shorter = || {
+        let (who, rest) = message.get(message.find("User \"")?..)?.split_once(" cannot ")?;
+        let (verb, rest) = rest.split_once(" resource \"")?;
+        let (resource, rest) = rest.split_once('"')?;
+        let place = match rest.split_once("in the namespace \"") {
+            Some((_, namespace)) => format!("in {}", namespace.split('"').next()?),
+            None => "cluster-wide".to_owned(),
+        };
+        Some(format!(
+            "{} may not {verb} {resource} {place}",
+            who.replace('"', "")
+        ))
+    };
+    shorter().unwrap_or_else(|| message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn the_authorizers_words_become_a_short_sentence() {
+        assert_eq!(
+            shortened(
+                "pods is forbidden: User \"nobody\" cannot create resource \"pods\" in API group \"\" in the namespace \"web\""
+            ),
+            "User nobody may not create pods in web"
+        );
+        assert_eq!(
+            shortened(
+                "nodes is forbidden: User \"nobody\" cannot list resource \"nodes\" in API group \"\" at the cluster scope"
+            ),
+            "User nobody may not list nodes cluster-wide"
+        );
+        assert_eq!(shortened("something else"), "something else");
     }
-    text
 }

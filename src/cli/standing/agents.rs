@@ -76,15 +76,17 @@ fn agent(pod: &Value, container: &Value) -> Agent {
             .replace("$$", "$")
     };
     let sources: Vec<Value> = serde_json::from_str(&told(variable::CONTAINERS)).unwrap_or_default();
+    let of: Vec<String> = sources.iter().map(|source| text(&source["name"])).collect();
     let (state, restarts, last) = container_state(pod, &name);
+    let key = match of.as_slice() {
+        [only] => key(pod, &told).replace("{container}", only),
+        _ => key(pod, &told),
+    };
     Agent {
         program: text(&container["command"][0]),
-        of: sources.iter().map(|source| text(&source["name"])).collect(),
+        of,
         destination: told(variable::DESTINATION),
-        key: told(variable::KEY_TEMPLATE)
-            .replace("{cluster}", &told(variable::CLUSTER))
-            .replace("{namespace}", &text(&pod["metadata"]["namespace"]))
-            .replace("{pod}", &text(&pod["metadata"]["name"])),
+        key,
         secret: container["envFrom"][0]["secretRef"]["name"]
             .as_str()
             .map(str::to_owned),
@@ -93,6 +95,39 @@ fn agent(pod: &Value, container: &Value) -> Agent {
         restarts,
         last,
     }
+}
+
+/// The template with everything filled in that is known before there is a dump.
+fn key(pod: &Value, told: &impl Fn(&str) -> String) -> String {
+    let text = |pointer: &str| {
+        pod.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let workload = told(variable::WORKLOAD);
+    let suffix = match told(variable::COMPRESSION).as_str() {
+        "gzip" => ".gz",
+        "zstd" => ".zst",
+        _ => "",
+    };
+    let known = [
+        ("{cluster}", told(variable::CLUSTER)),
+        ("{namespace}", text("/metadata/namespace")),
+        (
+            "{workload}",
+            workload.rsplit('/').next().unwrap_or_default().to_owned(),
+        ),
+        ("{pod}", text("/metadata/name")),
+        ("{uid}", text("/metadata/uid")),
+        ("{node}", text("/spec/nodeName")),
+    ];
+    let template = told(variable::KEY_TEMPLATE);
+    let filled = known.into_iter().fold(template, |key, (placeholder, value)| {
+        // As the agent writes what it does not know.
+        key.replace(placeholder, if value.is_empty() { "unknown" } else { &value })
+    });
+    format!("{filled}{suffix}")
 }
 
 /// What the kubelet says about a container: its state, how often it was restarted, and how it ended before.
