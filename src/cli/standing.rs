@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::cli::words;
 use crate::inject::{self, Context, Decision, Outcome, carries_injection, is_ours};
 use crate::names;
+use crate::settings::{Level, Request};
 
 pub(crate) mod agents;
 
@@ -58,6 +59,8 @@ pub enum Cause {
     BeforeAsked,
     /// The API server admitted it without an answer of the webhook.
     NoAnswer,
+    /// Either it is older than the policy that asks, or there was no answer.
+    PolicyOrNoAnswer,
 }
 
 /// What tells when things came about; RFC 3339 as the API server writes it, so that text compares as time.
@@ -125,6 +128,9 @@ impl Cause {
             Self::BeforeInstallation => "created before heapship was installed",
             Self::BeforeAsked => "created before the annotation asked for it",
             Self::NoAnswer => "created while the webhook did not answer",
+            Self::PolicyOrNoAnswer => {
+                "created before the policy asked for it, or while the webhook did not answer"
+            }
         }
     }
 }
@@ -159,7 +165,7 @@ fn injection(pod: &Value, outcome: &Outcome, times: &Times) -> Injection {
         Decision::Injected => match missing(pod, &outcome.pod) {
             missing if missing.is_empty() => Injection::Whole,
             missing if carries => Injection::Partial(missing),
-            _ => Injection::Missed(cause(pod, times)),
+            _ => Injection::Missed(cause(pod, &outcome.settings.request, times)),
         },
     }
 }
@@ -195,19 +201,19 @@ fn without_nothing(value: &Value) -> Value {
     }
 }
 
-fn cause(pod: &Value, times: &Times) -> Cause {
+fn cause(pod: &Value, request: &Request, times: &Times) -> Cause {
     let Times { installed, asked } = times;
     let created = pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
-    let after = |time: &Option<String>| time.as_deref().is_some_and(|time| time > created);
-    let of_its_own = asked_since(&pod["metadata"]);
-    let asks = |annotations: &Map<String, Value>| annotations.keys().any(|key| is_a_wish(key));
-    let asks_itself = pod["metadata"]["annotations"].as_object().is_some_and(asks);
-    if after(installed) {
-        Cause::BeforeInstallation
-    } else if (asks_itself && after(&of_its_own)) || (!asks_itself && after(asked)) {
-        Cause::BeforeAsked
-    } else {
-        Cause::NoAnswer
+    let after = |time: Option<&str>| time.is_some_and(|time| time > created);
+    if after(installed.as_deref()) {
+        return Cause::BeforeInstallation;
+    }
+    match request {
+        Request::Inject(Level::Pod) if after(asked_since(&pod["metadata"]).as_deref()) => Cause::BeforeAsked,
+        Request::Inject(Level::Namespace) if after(asked.as_deref()) => Cause::BeforeAsked,
+        // Nothing on a policy tells since when it asks.
+        Request::Inject(Level::Policy(_)) => Cause::PolicyOrNoAnswer,
+        Request::Inject(_) | Request::OptedOut(_) | Request::NotAsked => Cause::NoAnswer,
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) struct Account {
     next: Vec<String>,
 }
 
-/// What an agent's log could tell.
-pub(super) type Logs<'a> = &'a [(String, Result<String, String>)];
+/// The ends of agents' logs, by container.
+pub(super) type Logs<'a> = &'a [(String, String)];
 
 impl Account {
     pub(super) fn of(pod: &Value, outcome: &Outcome, times: &Times, logs: Logs<'_>) -> Self {
@@ -46,21 +46,10 @@ impl Account {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let mut attention = attention(pod, outcome, &standing);
         let mut shipped = Vec::new();
-        for agent in &standing.agents {
-            match logs.iter().find(|(container, _)| *container == agent.container) {
-                Some((_, Ok(log))) => {
-                    let said = log::read(log);
-                    shipped.extend(said.shipped);
-                    attention.extend(
-                        said.trouble
-                            .map(|trouble| format!("{} says: {trouble}", agent.container)),
-                    );
-                }
-                Some((_, Err(why))) => {
-                    attention.push(format!("the log of {} could not be read: {why}", agent.container))
-                }
-                None => {}
-            }
+        for (container, log) in logs {
+            let said = log::read(log);
+            shipped.extend(said.shipped);
+            attention.extend(said.trouble.map(|trouble| format!("{container} says: {trouble}")));
         }
         let (injection, message) = message(&standing, outcome);
         Self {
@@ -144,6 +133,9 @@ fn missed(cause: Cause) -> &'static str {
     match cause {
         Cause::BeforeInstallation => "it was created before heapship was installed",
         Cause::BeforeAsked => "it was created before the annotation asked for it",
+        Cause::PolicyOrNoAnswer => {
+            "it was created before the policy asked for it, or the webhook did not answer then"
+        }
         Cause::NoAnswer => {
             "when it was created the API server got no answer from the webhook (down, or its certificate was not accepted)"
         }
@@ -271,7 +263,7 @@ fn next(standing: &Standing) -> Vec<String> {
         })
         .collect();
     match &standing.injection {
-        Injection::Missed(Cause::NoAnswer) => {
+        Injection::Missed(Cause::NoAnswer | Cause::PolicyOrNoAnswer) => {
             said.push("heapship check   # is the webhook well now?".to_owned());
             said.push(standing.restart());
         }
@@ -285,3 +277,6 @@ fn next(standing: &Standing) -> Vec<String> {
     }
     said
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,6 +213,7 @@ impl Scene {
     }
 
     async fn tell(&mut self, pod: &Value) {
+        let logs = self.logs(pod).await;
         let Surroundings {
             policies, cluster, ..
         } = &self.surroundings;
@@ -223,27 +224,34 @@ impl Scene {
             workload: None,
         };
         let outcome = inject::inject(pod, &context);
-        let logs = self.logs(pod).await;
         self.told
             .pods
             .push(Account::of(pod, &outcome, &self.times, &logs));
     }
 
     /// The ends of the logs of the agents that have one.
-    async fn logs(&self, pod: &Value) -> Vec<(String, Result<String, String>)> {
+    async fn logs(&mut self, pod: &Value) -> Vec<(String, String)> {
         let mut logs = Vec::new();
         let containers = pod["spec"]["initContainers"].as_array().into_iter().flatten();
         for container in containers.filter(|container| is_ours(container)) {
             let name = container["name"].as_str().unwrap_or_default();
             let (state, _, _) = container_state(pod, name);
-            if name != names::TOOLS_CONTAINER && matches!(state, State::Running(_) | State::Ended(_)) {
-                let path = format!(
-                    "{}/{}/log?container={name}&tailLines={LINES}",
-                    Kind::POD.path(&self.listed.namespace.name),
-                    pod["metadata"]["name"].as_str().unwrap_or_default(),
-                );
-                let log = self.live.text(&path).await.map_err(|refusal| refusal.to_string());
-                logs.push((name.to_owned(), log));
+            if name == names::TOOLS_CONTAINER || !matches!(state, State::Running(_) | State::Ended(_)) {
+                continue;
+            }
+            let path = format!(
+                "{}/{}/log?container={name}&tailLines={LINES}",
+                Kind::POD.path(&self.listed.namespace.name),
+                pod["metadata"]["name"].as_str().unwrap_or_default(),
+            );
+            match self.live.text(&path).await {
+                Ok(log) => logs.push((name.to_owned(), log)),
+                Err(refusal) => {
+                    let unread = format!("the agents' logs: {refusal}; what was shipped is not known");
+                    if !self.told.unread.contains(&unread) {
+                        self.told.unread.push(unread);
+                    }
+                }
             }
         }
         logs
