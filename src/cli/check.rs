@@ -2,6 +2,7 @@
 //!
 //! The cluster is read once into one value; each section is a pure judgement of it.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use crate::cli::documents::pretty;
@@ -89,7 +90,12 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
             namespace,
             stores: store,
         };
-        Ok(read::read(&live, &version, wanted).await)
+        let found = read::read(&live, &version, wanted, &|pods| {
+            progress(&format!("{pods} pods looked at"))
+        })
+        .await;
+        progress("");
+        Ok(found)
     })?;
     let report = judge(&found);
     match output {
@@ -100,6 +106,14 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         0 => Exit::Done,
         _ => Exit::No,
     })
+}
+
+/// On a terminal, in one line that the next takes the place of. Where it cannot be written nobody waits for it.
+fn progress(said: &str) {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        let _ = write!(terminal, "\r\x1b[K{said}");
+    }
 }
 
 /// The whole judgement.

@@ -189,9 +189,9 @@ impl Live {
     }
 
     /// A JSON merge patch.
-    pub async fn merge(&self, path: &str, patch: &Value) -> Read<Value> {
+    pub async fn merge(&self, path: &str, change: &Value) -> Read<Value> {
         let request = Request::patch(path).header(header::CONTENT_TYPE, "application/merge-patch+json");
-        self.send(request, patch.to_string().into_bytes()).await
+        self.send(request, change.to_string().into_bytes()).await
     }
 
     /// Deletes an object.

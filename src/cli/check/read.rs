@@ -1,21 +1,19 @@
 //! Reads the cluster, once.
 
-use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::found::{Found, Listed};
 use super::permissions::{self, Access};
-use super::pods::Pods;
-use super::report::Line;
 use super::{certificates, probe, registration, store, versions};
 use crate::cli::installation::Installation;
-use crate::cli::live::{Live, Read, Refusal};
-use crate::cli::standing::Standing;
-use crate::inject::{Cluster, Context, KubernetesVersion};
+use crate::cli::live::{Live, Read};
+use crate::inject::KubernetesVersion;
 use crate::names;
 use crate::settings::policy::Policies;
+
+mod pods;
 
 /// What is to be read.
 pub(super) struct Wanted {
@@ -31,7 +29,8 @@ pub(super) struct Wanted {
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
-pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted) -> Found {
+/// `progress` hears of every page of pods how many there were so far: nothing else takes long.
+pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted, progress: &dyn Fn(usize)) -> Found {
     let Wanted {
         registration,
         policies,
@@ -42,7 +41,14 @@ pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted) -> Found 
     let installation = Installation::read(live, &registration, policies).await;
     let service_account = service_account(&installation);
     let namespaces = namespaces(live, namespace.as_deref()).await;
-    let pods = pods(live, &installation, server, &namespaces, namespace.as_deref()).await;
+    let look = pods::Look {
+        live,
+        installation: &installation,
+        server,
+        namespaces: &namespaces,
+        progress,
+    };
+    let pods = look.all(namespace.as_deref()).await;
     let stores = match &pods {
         Ok(pods) if stores => Some(store::ask(live, store::choose(pods)).await),
         _ => None,
@@ -50,9 +56,10 @@ pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted) -> Found 
     Found {
         now: now(),
         server,
-        old_nodes: match versions::nodes_matter(server) {
-            true => Some(nodes(live).await),
-            false => None,
+        old_nodes: if versions::nodes_matter(server) {
+            Some(nodes(live).await)
+        } else {
+            None
         },
         registrations: names_of(live, ADMISSION).await,
         service: live
@@ -114,7 +121,7 @@ async fn nodes(live: &Live) -> Read<Vec<String>> {
             node["status"]["nodeInfo"]["kubeletVersion"]
                 .as_str()
                 .map(str::to_owned),
-        )
+        );
     };
     live.each("/api/v1/nodes", &mut add).await?;
     Ok(found)
@@ -186,93 +193,10 @@ async fn namespaces(live: &Live, only: Option<&str>) -> Read<Vec<Listed>> {
         None => {
             let mut found = Vec::new();
             live.each("/api/v1/namespaces", |namespace| {
-                found.push(Listed::of(&namespace))
+                found.push(Listed::of(&namespace));
             })
             .await?;
             Ok(found)
         }
     }
-}
-
-/// All pods, judged page by page; where not all may be read, those of the context's namespace.
-async fn pods(
-    live: &Live,
-    installation: &Installation,
-    server: KubernetesVersion,
-    namespaces: &Read<Vec<Listed>>,
-    only: Option<&str>,
-) -> Read<Pods> {
-    match (judged(live, installation, server, namespaces, only).await, only) {
-        (Err(Refusal::Forbidden(_)), None) => {
-            let here = live.namespace.as_str();
-            let mut pods = judged(live, installation, server, namespaces, Some(here)).await?;
-            pods.blind.insert(
-                0,
-                Line::not_checked(format!("pods of other namespaces than {here}: not permitted"))
-                    .remedy(format!("ask for the ClusterRole {}", names::VIEWER_ROLE)),
-            );
-            Ok(pods)
-        }
-        (answer, _) => answer,
-    }
-}
-
-async fn judged(
-    live: &Live,
-    installation: &Installation,
-    server: KubernetesVersion,
-    namespaces: &Read<Vec<Listed>>,
-    only: Option<&str>,
-) -> Read<Pods> {
-    let known: BTreeMap<&str, &Listed> = namespaces
-        .iter()
-        .flatten()
-        .map(|listed| (listed.namespace.name.as_str(), listed))
-        .collect();
-    let nothing = Policies::default();
-    let policies = installation.policies.as_ref().unwrap_or(&nothing);
-    let cluster = Cluster {
-        name: installation.cluster_name(),
-        version: server,
-        own_namespace: Some(installation.namespace.clone()),
-    };
-    let mut pods = Pods {
-        namespace: only.map(str::to_owned),
-        ..Pods::default()
-    };
-    if let Err(refusal) = &installation.policies {
-        pods.blind.push(Line::unread(
-            "what policies ask of pods",
-            refusal,
-            names::VIEWER_ROLE,
-        ));
-    }
-    if let Err(refusal) = namespaces {
-        pods.blind.push(Line::unread(
-            "what namespaces ask of pods",
-            refusal,
-            names::VIEWER_ROLE,
-        ));
-    }
-    let path = only.map_or("/api/v1/pods".to_owned(), |name| {
-        format!("/api/v1/namespaces/{name}/pods")
-    });
-    live.each(&path, |pod| {
-        let name = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-        let unknown = Listed::unknown(name);
-        let listed = known.get(name).copied().unwrap_or(&unknown);
-        let context = Context {
-            namespace: &listed.namespace,
-            policies,
-            cluster: &cluster,
-            workload: None,
-        };
-        pods.add(Standing::of(
-            &pod,
-            &context,
-            &listed.times(&installation.registration),
-        ));
-    })
-    .await?;
-    Ok(pods)
 }

@@ -238,7 +238,7 @@ fn replicas(found: &Found) -> Line {
     match &found.ready {
         Err(refusal) => Line::unread(&format!("the replicas behind {service}"), refusal, names::VIEWER_ROLE),
         Ok(0) if wanted == Some(0) => Line::fault(
-            format!("the webhook is scaled to 0: pods are created as they are"),
+            "the webhook is scaled to 0: pods are created as they are",
             format!("kubectl scale deployment/{} -n {namespace} --replicas=2", names::WEBHOOK),
         ),
         Ok(0) => Line::fault(

@@ -22,7 +22,7 @@ const ASKED: usize = 20;
 /// At one time.
 const AT_ONCE: usize = 4;
 /// Until one must have answered; the agent's own patience is shorter.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Of an answer: one line of JSON.
 const ANSWER: u64 = 64 << 10;
 

@@ -271,7 +271,7 @@ fn next(standing: &Standing) -> Vec<String> {
             said.push(standing.restart());
         }
         Injection::LeftAlone(..) => {
-            said.push("correct what the reason names, then restart the workload".to_owned())
+            said.push("correct what the reason names, then restart the workload".to_owned());
         }
         Injection::NotWanted | Injection::Whole => {}
     }
