@@ -91,7 +91,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
             stores: store,
         };
         let found = read::read(&live, &version, wanted, &|pods| {
-            progress(&format!("{pods} pods looked at"))
+            progress(&format!("{pods} pods looked at"));
         })
         .await;
         progress("");
