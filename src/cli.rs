@@ -7,12 +7,17 @@ use clap::{Parser, Subcommand};
 use crate::cli::documents::Written;
 use crate::exit::Exit;
 
+pub mod check;
 pub mod completion;
 pub mod demo;
+pub mod deregister;
 pub mod documents;
 pub mod explain;
 pub mod inject;
+pub mod installation;
+pub mod live;
 pub mod objects;
+pub mod standing;
 pub mod surroundings;
 pub mod uninject;
 pub mod webhook;
@@ -28,12 +33,24 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Arguments),
     Completion(completion::Arguments),
     Demo(demo::Arguments),
+    Deregister(deregister::Arguments),
     Explain(explain::Arguments),
     Inject(inject::Arguments),
     Uninject(uninject::Arguments),
     Webhook(webhook::Arguments),
+}
+
+/// Whom an answer is for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+enum Form {
+    /// A program.
+    Json,
+    /// A person.
+    #[default]
+    Text,
 }
 
 /// Where a command reads and writes, so that tests own all three.
@@ -80,8 +97,10 @@ pub fn run(arguments: Arguments) -> Exit {
 fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop> {
     let Arguments { command } = arguments;
     let exit = match command {
+        Command::Check(arguments) => check::run(arguments, console),
         Command::Completion(arguments) => completion::run(&arguments, console),
         Command::Demo(arguments) => demo::run(arguments, console),
+        Command::Deregister(arguments) => deregister::run(arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
         Command::Inject(arguments) => inject::run(arguments, console),
         Command::Uninject(arguments) => uninject::run(arguments, console),

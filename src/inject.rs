@@ -35,8 +35,10 @@ mod undo;
 mod volumes;
 mod workload;
 
+pub use pod::{carries_injection, is_ours};
 pub use reasons::{Note, Severity, Skip};
 pub use undo::uninject;
+pub use workload::owner;
 
 /// What decides about a pod besides its own text. Whoever calls looks it up.
 #[derive(Clone, Debug)]
@@ -157,7 +159,7 @@ impl KubernetesVersion {
     /// The version assumed where nobody says: the newest that the tests run on.
     pub const NEWEST: Self = Self { major: 1, minor: 36 };
     /// Native sidecars are on by default from here.
-    const NATIVE_SIDECARS: Self = Self { major: 1, minor: 29 };
+    pub const NATIVE_SIDECARS: Self = Self { major: 1, minor: 29 };
 
     /// Reads `1.36`, `v1.36.2`, `1.29+`.
     #[must_use]

@@ -27,6 +27,12 @@ pub const INJECTION_ENABLED: &str = "enabled";
 /// Name of the webhook's own objects unless somebody says otherwise: Deployment, Service, and the registration, which has
 /// to sort before `pod-identity-webhook` (facts of the field: configurations are called in the order of their names).
 pub const WEBHOOK: &str = "heapship";
+/// Namespace of the installation unless somebody says otherwise.
+pub const INSTALLATION_NAMESPACE: &str = "heapship-system";
+/// For people who look: reads what `heapship check` and `heapship explain` read.
+pub const VIEWER_ROLE: &str = "heapship-viewer";
+/// For people who run it: probes, asks agents to write to their store, removes the registration.
+pub const OPERATOR_ROLE: &str = "heapship-operator";
 /// Secret of the certificates that the replicas make themselves.
 pub const CERTIFICATES_SECRET: &str = "heapship-certificates";
 /// Entries of the registration: pods of namespaces that carry [`INJECTION_LABEL`], pods elsewhere that carry an

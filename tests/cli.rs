@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::schema::openapi::openapi;
 
+mod live;
+
 /// What a command printed, and how it ended.
 struct Ended {
     code: i32,

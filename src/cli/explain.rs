@@ -1,4 +1,4 @@
-//! `heapship explain`: what would happen to a manifest, step by step, and why.
+//! `heapship explain`: what would happen to a manifest, or how a live pod stands, and why.
 
 use std::path::PathBuf;
 
@@ -6,40 +6,60 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::documents::{Manifests, pretty};
+use crate::cli::live as connection;
 use crate::cli::objects::{Object, objects};
 use crate::cli::surroundings::{self, Surroundings};
-use crate::cli::{Console, Stop, inject, words};
+use crate::cli::{Console, Form, Stop, inject, words};
 use crate::exit::Exit;
 use crate::inject::{Decision, Outcome, Severity};
+use crate::names;
 use crate::settings::Request;
 
+mod account;
+mod kinds;
+mod live;
 mod text;
 
-/// Tell what would happen to a manifest, and why
+/// Tell how a live pod stands, or what would happen to a manifest, and why
 ///
-/// Says for every pod, or everything that makes pods: whether heapship is asked for and by whom, which setting comes from
-/// where, what would be changed, what the JVM will see, and what deserves attention. Changes nothing.
+/// pod/NAME, deployment/NAME and so on are looked up in the cluster: does the pod carry the injection, who asks for it, do
+/// its agents run, where do its dumps go, what was shipped, what is missing and what to do. With -f it says for every pod of
+/// a manifest, or everything that makes pods: whether heapship is asked for and by whom, which setting comes from where,
+/// what would be changed, what the JVM will see, and what deserves attention. Changes nothing.
 ///
-/// Exit codes: 0 explained; 2 wrong usage or input; 3 the explanation could not be written.
+/// Permissions: the ClusterRole heapship-viewer; get pods/log to tell what was shipped. What may not be read is said and
+/// left out.
+///
+/// Exit codes: 0 explained; 2 wrong usage or input, or no such object; 3 it could not be read or written.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
+    /// Live objects: pod/NAME, deployment/NAME, statefulset/NAME, daemonset/NAME, replicaset/NAME, job/NAME, cronjob/NAME
+    #[arg(value_name = "KIND/NAME", conflicts_with = "files")]
+    objects: Vec<String>,
+    /// Live pods with these labels, for example app=shop
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "files")]
+    selector: Option<String>,
     /// File, folder, or - for standard input; may be given several times
-    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "FILE",
+        required_unless_present_any = ["objects", "selector"]
+    )]
     files: Vec<PathBuf>,
-    /// Only this one, for example Deployment/shop
-    #[arg(long, value_name = "KIND/NAME")]
+    /// Of the manifests only this one, for example Deployment/shop
+    #[arg(long, value_name = "KIND/NAME", requires = "files")]
     object: Option<String>,
+    /// Name of the MutatingWebhookConfiguration
+    #[arg(long, value_name = "NAME", default_value = names::WEBHOOK)]
+    registration: String,
+    #[command(flatten)]
+    cluster: connection::Arguments,
     /// For a person, or for a program
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    #[arg(short, long, value_enum, default_value_t)]
     output: Form,
     #[command(flatten)]
     surroundings: surroundings::Arguments,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
-enum Form {
-    Json,
-    Text,
 }
 
 /// Why nothing is explained.
@@ -89,11 +109,25 @@ struct Environment {
 /// When the input is wrong, or holds no such object, or the output cannot be written.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop> {
     let Arguments {
+        objects: wanted,
+        selector,
         files,
         object,
+        registration,
+        cluster,
         output,
         surroundings,
     } = arguments;
+    if files.is_empty() {
+        let told = live::tell(live::Wanted {
+            objects: wanted,
+            selector,
+            registration,
+            cluster,
+            surroundings,
+        })?;
+        return tell(&told, output, console);
+    }
     let manifests = Manifests::read(&files, console.stdin).map_err(Stop::usage)?;
     let documents = manifests.values();
     let surroundings = surroundings.read(&documents).map_err(Stop::usage)?;
@@ -138,6 +172,39 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
             "{}",
             pretty(&json!({ "objects": explanations }), "  ")
         )?,
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(told: &live::Told, output: Form, console: &mut Console<'_>) -> Result<Exit, Stop> {
+    let live::Told {
+        templates,
+        pods,
+        unread,
+        more,
+    } = told;
+    if output == Form::Json {
+        let told = json!({"objects": templates, "pods": pods, "notRead": unread, "morePods": more});
+        writeln!(console.stdout, "{}", pretty(&told, "  "))?;
+        return Ok(Exit::Done);
+    }
+    let mut gap = "";
+    for pod in pods {
+        write!(console.stdout, "{gap}{pod}")?;
+        gap = "\n";
+    }
+    for template in templates {
+        write!(console.stdout, "{gap}{template}")?;
+        gap = "\n";
+    }
+    if *more > 0 {
+        writeln!(
+            console.stdout,
+            "\nand {more} more pods; heapship check finds those that lack the injection"
+        )?;
+    }
+    for unread in unread {
+        writeln!(console.stderr, "note: {unread}")?;
     }
     Ok(Exit::Done)
 }

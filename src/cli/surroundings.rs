@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::Value;
 
+use crate::cli::installation::Installation;
 use crate::cli::objects::{self, Object};
 use crate::inject::{Cluster, KubernetesVersion, Namespace};
 use crate::settings::policy::Policies;
@@ -18,15 +19,15 @@ pub struct Arguments {
     /// File of policies to apply, as the webhook's --policy-file; YAML
     #[arg(long, alias = "policy-file", value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Version of the cluster that the manifests are for
-    #[arg(long, value_name = "1.N", default_value = "1.36", value_parser = version)]
-    kubernetes_version: KubernetesVersion,
-    /// Namespace of objects that name none
-    #[arg(short, long, value_name = "NAME", default_value = "default")]
-    namespace: String,
-    /// What {cluster} in object keys becomes
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    cluster_name: String,
+    /// Version of the cluster; unset: 1.36 for manifests, and what a live cluster says
+    #[arg(long, value_name = "1.N", value_parser = version)]
+    kubernetes_version: Option<KubernetesVersion>,
+    /// Namespace of objects that name none; unset: default, or the context's
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// What {cluster} in object keys becomes; unset: default, or what the installation says
+    #[arg(long, value_name = "NAME")]
+    cluster_name: Option<String>,
 }
 
 /// The same, read and ready for every object.
@@ -54,14 +55,12 @@ impl Arguments {
             namespace,
             cluster_name,
         } = self;
-        let policies = match policy {
-            None => Policies::default(),
-            Some(file) => {
-                let text =
-                    fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-                Policies::from_yaml(&text).with_context(|| format!("{}", file.display()))?
-            }
-        };
+        let policies = policy
+            .as_deref()
+            .map(policies_of)
+            .transpose()?
+            .unwrap_or_default();
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let known = documents.iter().flat_map(objects::namespaces);
         let known: BTreeMap<_, _> = known
             .map(|namespace| (namespace.name.clone(), namespace))
@@ -69,8 +68,8 @@ impl Arguments {
         Ok(Surroundings {
             policies,
             cluster: Cluster {
-                name: cluster_name,
-                version: kubernetes_version,
+                name: cluster_name.unwrap_or_else(|| "default".to_owned()),
+                version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
                 own_namespace: None,
             },
             default: known
@@ -80,6 +79,58 @@ impl Arguments {
             known,
         })
     }
+
+    /// The namespace that somebody named.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The policies that somebody gave.
+    ///
+    /// # Errors
+    /// When they cannot be read or are none.
+    pub fn policies(&self) -> anyhow::Result<Option<Policies>> {
+        self.policy.as_deref().map(policies_of).transpose()
+    }
+
+    /// For objects of a live cluster: what nobody gave is the cluster's own.
+    #[must_use]
+    pub fn live(
+        self,
+        installation: &Installation,
+        version: Option<KubernetesVersion>,
+        namespace: Namespace,
+    ) -> Surroundings {
+        let Self {
+            policy: _,
+            kubernetes_version,
+            namespace: _,
+            cluster_name,
+        } = self;
+        let known = BTreeMap::from([(namespace.name.clone(), namespace.clone())]);
+        Surroundings {
+            policies: installation.policies.clone().unwrap_or_default(),
+            cluster: Cluster {
+                name: cluster_name.unwrap_or_else(|| installation.cluster_name()),
+                version: kubernetes_version
+                    .or(version)
+                    .unwrap_or(KubernetesVersion::NEWEST),
+                own_namespace: Some(installation.namespace.clone()),
+            },
+            default: namespace,
+            known,
+        }
+    }
+}
+
+/// Policies from a file on this machine.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub fn policies_of(file: &Path) -> anyhow::Result<Policies> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Policies::from_yaml(&text).with_context(|| format!("{}", file.display()))
 }
 
 impl Surroundings {
@@ -135,9 +186,9 @@ mod tests {
     fn a_namespace_counts_wherever_it_stands() {
         let arguments = Arguments {
             policy: None,
-            kubernetes_version: KubernetesVersion { major: 1, minor: 36 },
-            namespace: "web".into(),
-            cluster_name: "c".into(),
+            kubernetes_version: None,
+            namespace: Some("web".into()),
+            cluster_name: None,
         };
         let pod = json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": []}});
         let namespace = json!({"kind": "Namespace", "metadata": {"name": "web", "annotations": {"x": "y"}}});

@@ -23,7 +23,8 @@ pub(super) fn container_place(pod: &Value, name: &str) -> Option<Place> {
 }
 
 /// Whether a container is one of ours: by its name *and* by what it runs, never by a marker that a copy carries along.
-pub(super) fn is_ours(container: &Value) -> bool {
+#[must_use]
+pub fn is_ours(container: &Value) -> bool {
     let named = container["name"].as_str().is_some_and(|name| {
         name == names::TOOLS_CONTAINER
             || name == names::AGENT_CONTAINER
@@ -41,7 +42,8 @@ pub(super) fn from_field(name: &str, field: &str) -> Value {
 }
 
 /// Whether anything of ours runs or is mounted in the pod: names of volumes alone prove nothing.
-pub(super) fn carries_injection(pod: &Value) -> bool {
+#[must_use]
+pub fn carries_injection(pod: &Value) -> bool {
     let containers = ["initContainers", "containers"]
         .into_iter()
         .filter_map(|list| pod["spec"][list].as_array())

@@ -1,5 +1,7 @@
 //! Who owns a pod: the name under which people look for its dumps.
 
+use serde_json::Value;
+
 use crate::inject::plan::Plan;
 
 /// `Kind/name`: as the caller says, or from the pod's controller; `None` for a bare pod.
@@ -10,7 +12,13 @@ pub(super) fn of(plan: &Plan<'_>) -> Option<String> {
     if let Some(workload) = &plan.context.workload {
         return Some(workload.clone());
     }
-    let metadata = &plan.pod["metadata"];
+    owner(plan.pod)
+}
+
+/// `Kind/name` of a pod's workload, from its controller; `None` for a bare pod.
+#[must_use]
+pub fn owner(pod: &Value) -> Option<String> {
+    let metadata = &pod["metadata"];
     let owner = metadata["ownerReferences"]
         .as_array()?
         .iter()

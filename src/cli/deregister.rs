@@ -1,0 +1,179 @@
+//! `heapship deregister`: the first step of an uninstall. Afterwards the API server does not know of the webhook any more,
+//! and no namespace remembers it.
+
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::documents::pretty;
+use crate::cli::live::{self, Live, Refusal, block_on};
+use crate::cli::{Console, Form, Stop};
+use crate::exit::Exit;
+use crate::names;
+
+/// Take the webhook out of the API server, and its label off all namespaces
+///
+/// The first step of an uninstall: deletes the MutatingWebhookConfiguration, then removes the label heapship.io/injection
+/// from every namespace. Pods that run are left alone, and their agents go on shipping. Can be repeated. In a pod it uses
+/// the pod's service account.
+///
+/// Permissions: delete mutatingwebhookconfigurations, list and patch namespaces (the ClusterRole heapship-operator).
+///
+/// Exit codes: 0 done, or nothing was there; 1 the question was answered with no; 2 wrong usage; 3 it could not be done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Name of the MutatingWebhookConfiguration
+    #[arg(long, value_name = "NAME", default_value = names::WEBHOOK)]
+    registration: String,
+    /// For a person, or for a program
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
+    #[command(flatten)]
+    cluster: live::Arguments,
+}
+
+/// Rounds over all namespaces.
+const ROUNDS: u32 = 10;
+/// Between two rounds: a webhook that has not seen yet that its registration is gone may put a label back.
+const SETTLE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot {action}: {refusal}{}", remedy(.refusal))]
+    Refused { action: String, refusal: Refusal },
+    #[error(
+        "namespaces were labelled again {ROUNDS} times over: a webhook still runs; scale it down and run this command again"
+    )]
+    LabelledAgain,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the cluster cannot be reached, or something may not be deleted.
+pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop> {
+    let Arguments {
+        yes,
+        registration,
+        output,
+        cluster,
+    } = arguments;
+    // Helm's hook and scripts have nobody to ask.
+    if !yes && std::io::stdin().is_terminal() && !confirmed(&registration, console)? {
+        writeln!(console.stderr, "nothing was done")?;
+        return Ok(Exit::No);
+    }
+    let (existed, unlabelled) = block_on(async {
+        let (live, _) = cluster.connect().await?;
+        let existed = unregister(&live, &registration).await.map_err(Stop::failed)?;
+        Ok((existed, unlabel(&live).await.map_err(Stop::failed)?))
+    })?;
+    if output == Form::Json {
+        let done = json!({"registrationDeleted": existed, "namespacesUnlabelled": unlabelled});
+        writeln!(console.stdout, "{}", pretty(&done, "  "))?;
+        return Ok(Exit::Done);
+    }
+    let registered = if existed {
+        format!("MutatingWebhookConfiguration {registration} deleted")
+    } else {
+        format!("MutatingWebhookConfiguration {registration} is not there")
+    };
+    writeln!(console.stdout, "{registered}")?;
+    writeln!(
+        console.stdout,
+        "label {} removed from {unlabelled} namespaces",
+        names::INJECTION_LABEL
+    )?;
+    writeln!(
+        console.stdout,
+        "no pod is injected any more; those that run keep their agents. What remains, as it was installed:\n  \
+         kubectl delete -k manifests/overlays/self-managed   # or helm uninstall"
+    )?;
+    Ok(Exit::Done)
+}
+
+fn confirmed(registration: &str, console: &mut Console<'_>) -> Result<bool, Stop> {
+    write!(
+        console.stderr,
+        "Delete the MutatingWebhookConfiguration {registration} and the label {} of all namespaces? \
+         New pods will not be injected. [y/N] ",
+        names::INJECTION_LABEL
+    )?;
+    console.stderr.flush()?;
+    let mut answer = String::new();
+    BufReader::new(&mut *console.stdin).read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+async fn unregister(live: &Live, registration: &str) -> Result<bool, Error> {
+    let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{registration}");
+    match live.delete(&path).await {
+        Ok(_) => Ok(true),
+        Err(Refusal::Absent) => Ok(false),
+        Err(refusal) => Err(Error::Refused {
+            action: format!("delete the MutatingWebhookConfiguration {registration}"),
+            refusal,
+        }),
+    }
+}
+
+/// Until two rounds in a row find no label. The running webhook does the same, and both may.
+async fn unlabel(live: &Live) -> Result<usize, Error> {
+    let (mut removed, mut clean) = (0, false);
+    for _ in 0..ROUNDS {
+        let labelled = labelled(live).await?;
+        if labelled.is_empty() && clean {
+            return Ok(removed);
+        }
+        clean = labelled.is_empty();
+        for name in labelled {
+            removed += usize::from(unlabel_one(live, &name).await?);
+        }
+        tokio::time::sleep(SETTLE).await;
+    }
+    Err(Error::LabelledAgain)
+}
+
+async fn unlabel_one(live: &Live, name: &str) -> Result<bool, Error> {
+    let path = format!("/api/v1/namespaces/{name}?fieldManager={}", names::FIELD_MANAGER);
+    let label = json!({"metadata": {"labels": {names::INJECTION_LABEL: Value::Null}}});
+    match live.merge(&path, &label).await {
+        Ok(_) => Ok(true),
+        // Deleted meanwhile, its label with it.
+        Err(Refusal::Absent) => Ok(false),
+        Err(refusal) => Err(Error::Refused {
+            action: format!(
+                "remove the label {} from namespace {name}",
+                names::INJECTION_LABEL
+            ),
+            refusal,
+        }),
+    }
+}
+
+async fn labelled(live: &Live) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    let mut add = |namespace: Value| found.extend(namespace["metadata"]["name"].as_str().map(str::to_owned));
+    let path = format!(
+        "/api/v1/namespaces?labelSelector={}",
+        live::escaped(names::INJECTION_LABEL)
+    );
+    live.each(&path, &mut add)
+        .await
+        .map_err(|refusal| Error::Refused {
+            action: "list the namespaces".to_owned(),
+            refusal,
+        })?;
+    Ok(found)
+}
+
+fn remedy(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Forbidden(_) => "; ask for the ClusterRole heapship-operator",
+        Refusal::Absent | Refusal::Unauthorized(_) | Refusal::Unreachable(_) | Refusal::Refused(_) => "",
+    }
+}

@@ -1,0 +1,222 @@
+//! The agents of a live pod, and what their containers do.
+
+use serde_json::Value;
+
+use crate::inject::is_ours;
+use crate::names::{self, variable};
+
+/// One agent in a pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Agent {
+    /// Its container.
+    pub container: String,
+    /// The executable in it.
+    pub program: String,
+    /// Whose dumps it ships.
+    pub of: Vec<String>,
+    /// Where to.
+    pub destination: String,
+    /// Under which key, with what is known already filled in.
+    pub key: String,
+    /// The Secret that its credentials come from, where there is one.
+    pub secret: Option<String>,
+    /// What it does now.
+    pub state: State,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How it ended before that.
+    pub last: Option<Ended>,
+}
+
+/// What a container does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// The kubelet has not said anything yet.
+    Unknown,
+    /// Since when.
+    Running(String),
+    /// The kubelet's reason and message.
+    Waiting(String, String),
+    /// It has ended.
+    Ended(Ended),
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: i64,
+    /// `OOMKilled`, `Error`, `Completed`
+    pub reason: String,
+    /// What it left behind, or the end of its log.
+    pub message: String,
+    /// When.
+    pub at: String,
+}
+
+/// The agents of a pod, in the order of their containers.
+pub(super) fn of(pod: &Value) -> Vec<Agent> {
+    let containers = pod["spec"]["initContainers"].as_array().into_iter().flatten();
+    containers
+        .filter(|container| is_ours(container) && container["name"] != names::TOOLS_CONTAINER)
+        .map(|container| agent(pod, container))
+        .collect()
+}
+
+fn agent(pod: &Value, container: &Value) -> Agent {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name = text(&container["name"]);
+    let told = |name: &str| {
+        let entries = container["env"].as_array().into_iter().flatten();
+        let mut named = entries.filter(|entry| entry["name"] == name);
+        // The kubelet turns `$$` into `$`.
+        named
+            .find_map(|entry| entry["value"].as_str())
+            .unwrap_or_default()
+            .replace("$$", "$")
+    };
+    let sources: Vec<Value> = serde_json::from_str(&told(variable::CONTAINERS)).unwrap_or_default();
+    let of: Vec<String> = sources.iter().map(|source| text(&source["name"])).collect();
+    let (state, restarts, last) = container_state(pod, &name);
+    let key = match of.as_slice() {
+        [only] => key(pod, &told).replace("{container}", only),
+        _ => key(pod, &told),
+    };
+    Agent {
+        program: text(&container["command"][0]),
+        of,
+        destination: told(variable::DESTINATION),
+        key,
+        secret: container["envFrom"][0]["secretRef"]["name"]
+            .as_str()
+            .map(str::to_owned),
+        container: name,
+        state,
+        restarts,
+        last,
+    }
+}
+
+/// The template with everything filled in that is known before there is a dump.
+fn key(pod: &Value, told: &impl Fn(&str) -> String) -> String {
+    let text = |pointer: &str| {
+        pod.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let workload = told(variable::WORKLOAD);
+    let suffix = match told(variable::COMPRESSION).as_str() {
+        "gzip" => ".gz",
+        "zstd" => ".zst",
+        _ => "",
+    };
+    let known = [
+        ("{cluster}", told(variable::CLUSTER)),
+        ("{namespace}", text("/metadata/namespace")),
+        (
+            "{workload}",
+            workload.rsplit('/').next().unwrap_or_default().to_owned(),
+        ),
+        ("{pod}", text("/metadata/name")),
+        ("{uid}", text("/metadata/uid")),
+        ("{node}", text("/spec/nodeName")),
+    ];
+    let template = told(variable::KEY_TEMPLATE);
+    let filled = known.into_iter().fold(template, |key, (placeholder, value)| {
+        // As the agent writes what it does not know.
+        key.replace(placeholder, if value.is_empty() { "unknown" } else { &value })
+    });
+    format!("{filled}{suffix}")
+}
+
+/// What the kubelet says about a container: its state, how often it was restarted, and how it ended before.
+pub(crate) fn container_state(pod: &Value, name: &str) -> (State, u64, Option<Ended>) {
+    let lists = ["initContainerStatuses", "containerStatuses"];
+    let statuses = lists
+        .iter()
+        .filter_map(|list| pod["status"][*list].as_array())
+        .flatten();
+    let Some(status) = statuses.into_iter().find(|status| status["name"] == name) else {
+        return (State::Unknown, 0, None);
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let state = &status["state"];
+    let now = if let Some(ended) = ended(&state["terminated"]) {
+        State::Ended(ended)
+    } else if state["waiting"].is_object() {
+        State::Waiting(
+            text(&state["waiting"]["reason"]),
+            text(&state["waiting"]["message"]),
+        )
+    } else if state["running"].is_object() {
+        State::Running(text(&state["running"]["startedAt"]))
+    } else {
+        State::Unknown
+    };
+    let restarts = status["restartCount"].as_u64().unwrap_or_default();
+    (now, restarts, ended(&status["lastState"]["terminated"]))
+}
+
+fn ended(terminated: &Value) -> Option<Ended> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_owned();
+    terminated.is_object().then(|| Ended {
+        code: terminated["exitCode"].as_i64().unwrap_or_default(),
+        reason: text(&terminated["reason"]),
+        message: text(&terminated["message"]),
+        at: text(&terminated["finishedAt"]),
+    })
+}
+
+impl Agent {
+    /// What keeps it from shipping, as far as the kubelet can tell; `None` while all is well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let last = self.last.as_ref().map(Ended::words);
+        match &self.state {
+            // PodInitializing is the way of every pod.
+            State::Waiting(reason, _)
+                if ["PodInitializing", "ContainerCreating"].contains(&reason.as_str()) =>
+            {
+                None
+            }
+            State::Waiting(reason, message) => Some(match last {
+                Some(last) => format!("it waits ({reason}): {last}"),
+                None => format!("it waits ({reason}): {message}"),
+            }),
+            State::Ended(ended) if ended.code != 0 => Some(format!("it has ended: {}", ended.words())),
+            State::Running(_) | State::Ended(_) | State::Unknown if self.restarts >= OFTEN => Some(format!(
+                "it was restarted {} times{}",
+                self.restarts,
+                last.map(|last| format!(": {last}")).unwrap_or_default()
+            )),
+            State::Running(_) | State::Ended(_) | State::Unknown => None,
+        }
+    }
+}
+
+/// One or two restarts are a node's or a store's hiccup.
+const OFTEN: u64 = 3;
+
+impl Ended {
+    /// In one line.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self {
+            code,
+            reason,
+            message,
+            at: _,
+        } = self;
+        let said = message.lines().last().unwrap_or_default();
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(": {said}")
+        };
+        match reason.as_str() {
+            "" | "Error" | "Completed" => format!("exit code {code}{said}"),
+            reason => format!("{reason}, exit code {code}{said}"),
+        }
+    }
+}
