@@ -60,8 +60,8 @@ pub const FOREIGN_PATH: &str = "/heapship/foreign";
 pub const AGENT_IN_IMAGE: &str = "/heapship-agent";
 /// The agent's executable in the tools volume.
 pub const AGENT_IN_TOOLS: &str = "/heapship/tools/heapship-agent";
-/// CA roots beside the binary: many application images have none.
-pub const ROOTS_IN_TOOLS: &str = "/heapship/tools/ca-certificates.crt";
+/// File of CA roots beside the agent's executable, in our image and in the tools volume: many application images have none.
+pub const ROOTS: &str = "ca-certificates.crt";
 /// Where a service account's token is mounted by the API server unless something is mounted there already.
 pub const SERVICE_ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 

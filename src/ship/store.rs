@@ -6,6 +6,8 @@
 mod cloud;
 mod error;
 mod folder;
+mod hosts;
+pub mod roots;
 
 use bytes::Bytes;
 
