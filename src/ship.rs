@@ -10,6 +10,7 @@
 
 pub mod arguments;
 pub mod attempt;
+pub mod check_store;
 pub mod codec;
 pub mod dump_name;
 pub mod gzip;
@@ -41,13 +42,12 @@ pub use arguments::{Arguments, Source};
 use crate::exit::Exit;
 use crate::logging;
 use crate::shutdown::Signals;
-use arguments::{Pod, Sources, StoreArguments};
+use arguments::{Pod, Sources};
 use attempt::Context;
 use ledger::Disk;
 use places::Place;
 use record::Identity;
 use shipper::Shipper;
-use store::Connection;
 use time::Time;
 
 /// How long a pod's agent waits before it tries to start again.
@@ -67,14 +67,9 @@ pub enum Error {
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
-    /// The CA's file cannot be read.
-    #[error("cannot read the store's CA from {path}; give PEM text, or a file of it")]
-    Ca {
-        /// Which.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// The store's settings cannot be read.
+    #[error(transparent)]
+    Store(#[from] arguments::UnreadableCa),
     /// The system gives no runtime or no signals.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -153,14 +148,7 @@ fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
                 node,
                 workload,
             },
-        store:
-            StoreArguments {
-                store_endpoint,
-                store_region,
-                store_ca,
-                store_allow_http,
-                store_checksum,
-            },
+        store,
         settle,
         part_size,
         threads,
@@ -197,13 +185,7 @@ fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
     let context = Context {
         disk,
         destination,
-        connection: Connection {
-            endpoint: store_endpoint.filter(|text| !text.is_empty()),
-            region: store_region.filter(|text| !text.is_empty()),
-            ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
-            allow_http: store_allow_http,
-            checksum: store_checksum,
-        },
+        connection: store.connection()?,
         identity: Identity {
             cluster,
             namespace,
@@ -249,11 +231,4 @@ fn prepare(dumps: &Path, places: &[Place]) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn pem(text: String) -> Result<String, Error> {
-    if text.contains("-----BEGIN") {
-        return Ok(text);
-    }
-    fs::read_to_string(&text).map_err(|source| Error::Ca { path: text, source })
 }

@@ -1,12 +1,14 @@
 //! What `heapship-agent ship` is told: by flags, or in a pod by the variables of the same meaning.
 
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::codec::Codec;
-use super::store::StoreChecksum;
+use super::store::{Connection, StoreChecksum};
 use crate::destination::{self, Destination, Scheme};
 use crate::key::KeyTemplate;
 use crate::logging;
@@ -109,6 +111,37 @@ pub struct StoreArguments {
     pub store_checksum: StoreChecksum,
 }
 
+/// The CA's file cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the store's CA from {path}; give PEM text, or a file of it")]
+pub struct UnreadableCa {
+    path: String,
+    source: io::Error,
+}
+
+impl StoreArguments {
+    /// With the CA's file read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn connection(self) -> Result<Connection, UnreadableCa> {
+        let Self {
+            store_endpoint,
+            store_region,
+            store_ca,
+            store_allow_http,
+            store_checksum,
+        } = self;
+        Ok(Connection {
+            endpoint: store_endpoint.filter(|text| !text.is_empty()),
+            region: store_region.filter(|text| !text.is_empty()),
+            ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
+            allow_http: store_allow_http,
+            checksum: store_checksum,
+        })
+    }
+}
+
 /// A container whose dumps are shipped.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +160,13 @@ pub struct Source {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sources(pub Vec<Source>);
 
+fn pem(text: String) -> Result<String, UnreadableCa> {
+    if text.contains("-----BEGIN") {
+        return Ok(text);
+    }
+    fs::read_to_string(&text).map_err(|source| UnreadableCa { path: text, source })
+}
+
 fn parse_sources(text: &str) -> Result<Sources, String> {
     let sources: Vec<Source> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     // A name becomes a directory's.
@@ -143,7 +183,7 @@ fn parse_sources(text: &str) -> Result<Sources, String> {
     }
 }
 
-fn parse_destination(text: &str) -> Result<Destination, String> {
+pub(super) fn parse_destination(text: &str) -> Result<Destination, String> {
     let destination: Destination = text
         .parse()
         .map_err(|error: destination::Error| error.to_string())?;

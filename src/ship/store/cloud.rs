@@ -220,6 +220,13 @@ impl Cloud {
         }
     }
 
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        match self.s3.delete(&self.path(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error("delete", key, error)),
+        }
+    }
+
     fn path(&self, key: &str) -> Path {
         if self.prefix.is_empty() {
             Path::from(key)

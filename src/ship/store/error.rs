@@ -10,7 +10,7 @@ use super::hosts::Unresolved;
 
 /// A failed request, with its cause.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {attempted}: {cause}")]
+#[error("cannot {attempted}: {}", self.why())]
 pub struct Error {
     /// What was tried, on what.
     pub attempted: String,
@@ -111,6 +111,18 @@ impl fmt::Display for Cause {
 }
 
 impl Error {
+    /// With the name where it is the name that is wrong: it may be another host's than the store's, such as a proxy's.
+    fn why(&self) -> String {
+        let mut next: Option<&(dyn StdError + 'static)> = Some(&*self.source);
+        while let Some(error) = next {
+            if let Some(unresolved) = error.downcast_ref::<Unresolved>() {
+                return unresolved.to_string();
+            }
+            next = error.source();
+        }
+        self.cause.to_string()
+    }
+
     pub(super) fn from_cloud(attempted: String, source: object_store::Error) -> Self {
         Self {
             attempted,
@@ -136,7 +148,7 @@ impl Error {
         }
     }
 
-    pub(super) fn mismatch(attempted: String, what: String) -> Self {
+    pub(in crate::ship) fn mismatch(attempted: String, what: String) -> Self {
         Self {
             attempted,
             cause: Cause::Mismatch,

@@ -45,12 +45,12 @@ enum Why {
     Configuration { path: PathBuf, error: NetError },
     #[error("that is no name: {0}")]
     NoName(#[from] ProtoError),
-    #[error(transparent)]
-    Failed(#[from] NetError),
+    #[error("{servers} cannot be asked: {error}")]
+    Failed { servers: String, error: NetError },
     #[error("no answer within {LONGEST:?} from {0}")]
     TooLate(String),
-    #[error("it has no address")]
-    NoAddress,
+    #[error("{0} knows no address of it")]
+    NoAddress(String),
 }
 
 /// Of one question to one server. The usual 5 s are longer than a whole connection may take to come about.
@@ -71,20 +71,23 @@ impl Hosts {
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Why> {
         let (config, options) = self.configuration()?;
-        let servers: Vec<String> = config
-            .name_servers()
-            .iter()
-            .map(|server| server.ip.to_string())
-            .collect();
+        let servers = config.name_servers().iter().map(|server| server.ip.to_string());
+        let servers = servers.collect::<Vec<_>>().join(", ");
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
-        let resolver = builder.build()?;
         let name = Name::from_str_relaxed(host)?;
-        let found = tokio::time::timeout(LONGEST, resolver.lookup_ip(name)).await;
-        let found = found.map_err(|_| Why::TooLate(servers.join(", ")))??;
-        let mut addresses: Vec<IpAddr> = found.iter().collect();
+        let found = match builder.build() {
+            Ok(resolver) => tokio::time::timeout(LONGEST, resolver.lookup_ip(name)).await,
+            Err(error) => Ok(Err(error)),
+        };
+        let mut addresses: Vec<IpAddr> = match found {
+            Ok(Ok(found)) => found.iter().collect(),
+            Ok(Err(error)) if error.is_no_records_found() => Vec::new(),
+            Ok(Err(NetError::Timeout)) | Err(_) => return Err(Why::TooLate(servers)),
+            Ok(Err(error)) => return Err(Why::Failed { servers, error }),
+        };
         if addresses.is_empty() {
-            return Err(Why::NoAddress);
+            return Err(Why::NoAddress(servers));
         }
         // Many agents ask for one name, and the first address is what each of them takes.
         let turns = usize::try_from(RandomState::new().hash_one(host)).unwrap_or_default() % addresses.len();

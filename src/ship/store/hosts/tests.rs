@@ -125,10 +125,9 @@ async fn a_name_that_does_not_exist_is_said_with_what_to_check() {
     let server = Server::with(&[]);
     let (hosts, _file) = hosts(PODS_OWN, server.port);
     let text = text_of_failure(&hosts, "nowhere.example").await;
-    assert!(text.starts_with("cannot resolve nowhere.example: "), "{text}");
-    assert!(
-        text.ends_with("; check the store's endpoint and the pod's DNS"),
-        "{text}"
+    assert_eq!(
+        text,
+        "cannot resolve nowhere.example: 127.0.0.1 knows no address of it; check the store's endpoint and the pod's DNS"
     );
     assert!(server.asked().contains(&"nowhere.example.".to_owned()));
 }
@@ -140,7 +139,10 @@ async fn a_server_that_does_not_answer_is_waited_for_shorter_than_a_connection()
     let begun = std::time::Instant::now();
     let text = text_of_failure(&hosts, "silent.example.").await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{text}");
-    assert!(text.starts_with("cannot resolve silent.example.: "), "{text}");
+    assert!(
+        text.starts_with("cannot resolve silent.example.: no answer within 4s from 127.0.0.1;"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
