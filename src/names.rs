@@ -91,6 +91,8 @@ pub mod variable {
     pub const CONTAINERS: &str = "HEAPSHIP_CONTAINERS";
     /// Directory of dumps.
     pub const DUMPS: &str = "HEAPSHIP_DUMPS";
+    /// Directory of a claim that pods share, where each has a folder.
+    pub const CLAIM: &str = "HEAPSHIP_CLAIM";
     /// URL of the store.
     pub const DESTINATION: &str = "HEAPSHIP_DESTINATION";
     /// Template of the object key.

@@ -21,6 +21,16 @@ pub struct Arguments {
     /// Directory of dumps: watched itself, or its sub-directories where --containers names some.
     #[arg(long, value_name = "DIR", env = variable::DUMPS)]
     pub dumps: PathBuf,
+    /// Directory of a volume that pods share, with --dumps as one of its folders: what dead pods have left there is shipped
+    /// too, under their names.
+    #[arg(long, value_name = "DIR", env = variable::CLAIM)]
+    pub claim: Option<PathBuf>,
+    /// How long a pod of the claim must give no sign of life before its dumps are shipped; agents give one every 5 s.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub adopt_after: Duration,
+    /// How long before its empty folder is removed; longer than the kubelet waits to restart a crashing agent.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    pub remove_after: Duration,
     /// Where dumps go: `s3://BUCKET/PREFIX` or `file:///PATH`.
     #[arg(long, value_name = "URL", env = variable::DESTINATION, value_parser = parse_destination)]
     pub destination: Destination,
@@ -169,18 +179,17 @@ fn pem(text: String) -> Result<String, UnreadableCa> {
 
 fn parse_sources(text: &str) -> Result<Sources, String> {
     let sources: Vec<Source> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    // A name becomes a directory's.
-    let fine = |name: &str| {
-        !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-    };
-    match sources.iter().find(|source| !fine(&source.name)) {
+    match sources.iter().find(|source| !is_container(&source.name)) {
         Some(source) => Err(format!("{:?} is not the name of a container", source.name)),
         None if sources.is_empty() => Err("it names no container".to_owned()),
         None => Ok(Sources(sources)),
     }
+}
+
+/// Whether it may be a container's name, which becomes a directory's.
+pub(super) fn is_container(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.chars().all(fine)
 }
 
 pub(super) fn parse_destination(text: &str) -> Result<Destination, String> {

@@ -102,7 +102,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Error> {
         tokio::time::timeout(LONGEST, tried).await
     });
     runtime.shutdown_background();
-    let late = || format!("no answer within {LONGEST:?}; check the store's endpoint and the pod's network policy");
+    let late =
+        || format!("no answer within {LONGEST:?}; check the store's endpoint and the pod's network policy");
     let (deleted, error) = match tried {
         Ok(Ok(deleted)) => (deleted, None),
         Ok(Err(error)) => (false, Some(error.to_string())),
@@ -128,7 +129,9 @@ pub fn run(arguments: Arguments) -> Result<Exit, Error> {
 /// Whether it has arrived is asked only where that is allowed.
 async fn write(store: &Store, object: &str) -> Result<(), StoreError> {
     let text = "heapship-agent check-store wrote this to see whether it can; it may be deleted\n";
-    store.put(object, Bytes::from_static(text.as_bytes()), &Vec::new()).await?;
+    store
+        .put(object, Bytes::from_static(text.as_bytes()), &Vec::new())
+        .await?;
     match store.size(object).await? {
         Some(size) if size != text.len() as u64 => Err(StoreError::mismatch(
             format!("find {object} as it was written"),

@@ -99,7 +99,9 @@ async fn an_http_2_client_is_told_to_go_and_its_calls_are_answered() {
     // A call either is answered or was never looked at: the client refuses by itself once it has seen the GOAWAY, and one
     // that crossed it on the way carries a number above its last stream, which says that it may be sent again.
     let never_looked_at = |error: &hyper::Error| {
-        error.is_canceled() || error.is_closed() || format!("{error:?}").contains("GoAway(b\"\", NO_ERROR, Remote)")
+        error.is_canceled()
+            || error.is_closed()
+            || format!("{error:?}").contains("GoAway(b\"\", NO_ERROR, Remote)")
     };
     until("the connection has gone", async || {
         match caller.review(review("u", &other(512))).await {

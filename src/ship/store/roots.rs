@@ -32,7 +32,10 @@ pub(super) enum Error {
 /// Where the store's own CA cannot be used.
 pub(super) fn trusted(store_ca: Option<&str>) -> Result<Vec<CertificateDer<'static>>, Error> {
     let mut roots = store_ca.map(own).transpose()?.unwrap_or_default();
-    roots.extend(known(rustls_native_certs::load_native_certs(), &beside_the_executable()));
+    roots.extend(known(
+        rustls_native_certs::load_native_certs(),
+        &beside_the_executable(),
+    ));
     Ok(roots)
 }
 
