@@ -283,12 +283,19 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         agent: _,
         image_options: _,
         liveness: _,
-        volume: _,
+        volume,
         credentials_secret: _,
         run_as_user: _,
         java_options_variable: _,
     } = plan.settings;
     let text = |name: &str, value: String| json!({"name": name, "value": escaped(&value)});
+    let shared = matches!(volume, Volume::Claim { .. });
+    let dumps = if shared {
+        // The kubelet puts the UID in. Beside the pod's own folder the agent sees those of pods that have died.
+        format!("{}/$({})", names::DUMPS_PATH, variable::POD_UID)
+    } else {
+        names::DUMPS_PATH.to_owned()
+    };
     let mut entries = vec![
         text(variable::CLUSTER, plan.context.cluster.name.clone()),
         from_field(variable::NAMESPACE, "metadata.namespace"),
@@ -297,6 +304,7 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         from_field(variable::NODE, "spec.nodeName"),
         text(variable::WORKLOAD, workload::of(plan).unwrap_or_default()),
         text(variable::CONTAINERS, described(&agent.targets)),
+        json!({"name": variable::DUMPS, "value": dumps}),
         text(
             variable::DESTINATION,
             destination.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -305,16 +313,8 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         text(variable::COMPRESSION, compression.as_str().to_owned()),
         text(variable::MAX_DUMPS, max_dumps.to_string()),
     ];
-    match &plan.settings.volume {
-        // The kubelet puts the UID in. Beside the pod's own folder the agent sees those of pods that have died.
-        Volume::Claim { .. } => {
-            let own = format!("{}/$({})", names::DUMPS_PATH, variable::POD_UID);
-            entries.push(json!({"name": variable::DUMPS, "value": own}));
-            entries.push(text(variable::CLAIM, names::DUMPS_PATH.to_owned()));
-        }
-        Volume::EmptyDir { .. } | Volume::Ephemeral { .. } => {
-            entries.push(text(variable::DUMPS, names::DUMPS_PATH.to_owned()));
-        }
+    if shared {
+        entries.push(text(variable::CLAIM, names::DUMPS_PATH.to_owned()));
     }
     if let Some(Policy { store, .. }) = plan.policy {
         let said = [

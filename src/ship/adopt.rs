@@ -59,7 +59,7 @@ pub(super) async fn run(adopter: Option<Adopter>) {
             _ = signals.next() => {}
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl Adopter {
@@ -146,7 +146,7 @@ impl Adopter {
             return Ok(());
         };
         let owner = marks.owner()?;
-        let places = places(&marks.folder, &owner);
+        let places = places(marks, &owner);
         if remove {
             self.remove(marks, &owner, &places);
             return Ok(());
@@ -244,17 +244,20 @@ impl Seen {
     }
 }
 
-/// The places of a dead pod: what lay on its other volumes is out of reach.
-fn places(folder: &Path, owner: &Owner) -> Vec<Place> {
+/// The places of a dead pod, in the order that its agent had them: what lay on its other volumes is out of reach.
+fn places(marks: &Marks, owner: &Owner) -> Vec<Place> {
+    let is_first = |name: &String| *name == marks.container;
+    let first = owner.images.iter().filter(|(name, _)| is_first(name));
+    let others = owner.images.iter().filter(|(name, _)| !is_first(name));
     let of = |(name, image): (&String, &String)| {
         let source = Source {
             name: name.clone(),
             image: image.clone(),
             foreign: None,
         };
-        Place::of(folder, &source, false)
+        Place::of(&marks.folder, &source, false)
     };
-    owner.images.iter().flat_map(of).collect()
+    first.chain(others).flat_map(of).collect()
 }
 
 /// Whether anything is there that a shipper would care for.

@@ -5,7 +5,7 @@
 //! there before the containers that it serves, so a folder without these files is nobody's to touch.
 //!
 //! `flock` reaches across nodes on NFS (as a lock of the whole file, which is why it is a file that can be written and no
-//! directory), on CephFS and on SMB. A volume that is mounted with `nolock` or `local_lock` locks within one node only:
+//! directory), on Ceph and on SMB. A volume that is mounted with `nolock` or `local_lock` locks within one node only:
 //! there the time is what tells a living agent of another node.
 
 use std::collections::BTreeMap;
@@ -144,7 +144,7 @@ impl Marks {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => {
-                tracing::warn!(%error, "the volume has no locks: only signs of life tell other pods of this one")
+                tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
             }
         }
         ledger::write_whole(

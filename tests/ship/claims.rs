@@ -62,16 +62,15 @@ fn wait_until_removed(scene: &Scene, uid: &str) {
     });
 }
 
+/// What is noted about the pod's dumps; what is only about to be noted is not.
 fn entries(scene: &Scene, uid: &str) -> String {
     let claimed = folder(scene, uid).join(".heapship/claimed/app");
     let entries = fs::read_dir(claimed).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| {
-            entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "json")
-        })
+    let noted = entries.filter(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.ends_with(".json") && !name.starts_with('.')
+    });
+    noted
         .filter_map(|entry| fs::read_to_string(entry.path()).ok())
         .collect()
 }

@@ -266,12 +266,12 @@ impl Disk {
 
     /// Removes the rest of the state where [`Self::clear`] has left nothing.
     pub fn clear_shared(&self) {
+        drop(fs::remove_file(&self.history));
         for shared in ["claimed", "rejected"] {
             if fs::remove_dir(self.state.join(shared)).is_err() {
                 return;
             }
         }
-        drop(fs::remove_file(&self.history));
         for shared in ["uploads", "agents", ""] {
             drop(fs::remove_dir(self.state.join(shared)));
         }
