@@ -68,7 +68,11 @@ fn entries(scene: &Scene, uid: &str) -> String {
     let entries = fs::read_dir(claimed).into_iter().flatten().flatten();
     let noted = entries.filter(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        name.ends_with(".json") && !name.starts_with('.')
+        entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "json")
+            && !name.starts_with('.')
     });
     noted
         .filter_map(|entry| fs::read_to_string(entry.path()).ok())

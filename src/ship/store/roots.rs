@@ -42,8 +42,9 @@ pub(super) fn trusted(store_ca: Option<&str>) -> Result<Vec<CertificateDer<'stat
 /// Where the roots are that come with the agent: in its image, and in the tools volume.
 #[must_use]
 pub fn beside_the_executable() -> PathBuf {
-    let executable = std::env::current_exe().unwrap_or_default();
-    executable.with_file_name(names::ROOTS)
+    // Never relative to a working directory, which belongs to the application. Our image has them in its top folder.
+    let executable = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/"));
+    executable.parent().unwrap_or(&executable).join(names::ROOTS)
 }
 
 fn own(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
