@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
-use crate::ship;
+use crate::ship::{self, check_store};
 use crate::toolbox::{jmap, jps, pre_stop, with_causes};
 
 pub mod install;
@@ -22,6 +22,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    CheckStore(Box<check_store::Arguments>),
     /// Copy this executable into a folder, where other containers find it.
     Install {
         /// The folder.
@@ -40,6 +41,9 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command } = arguments;
     match command {
+        Command::CheckStore(arguments) => check_store::run(*arguments)
+            .unwrap_or_else(|error| failed(&error))
+            .into(),
         Command::Install { folder } => done(install::install(&folder)).into(),
         Command::Jmap(arguments) => jmap::run(&arguments).into(),
         Command::Jps(arguments) => jps::run(&arguments).into(),

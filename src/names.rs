@@ -74,8 +74,8 @@ pub const FOREIGN_PATH: &str = "/heapship/foreign";
 pub const AGENT_IN_IMAGE: &str = "/heapship-agent";
 /// The agent's executable in the tools volume.
 pub const AGENT_IN_TOOLS: &str = "/heapship/tools/heapship-agent";
-/// CA roots beside the binary: many application images have none.
-pub const ROOTS_IN_TOOLS: &str = "/heapship/tools/ca-certificates.crt";
+/// File of CA roots beside the agent's executable, in our image and in the tools volume: many application images have none.
+pub const ROOTS: &str = "ca-certificates.crt";
 /// Where a service account's token is mounted by the API server unless something is mounted there already.
 pub const SERVICE_ACCOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -105,6 +105,8 @@ pub mod variable {
     pub const CONTAINERS: &str = "HEAPSHIP_CONTAINERS";
     /// Directory of dumps.
     pub const DUMPS: &str = "HEAPSHIP_DUMPS";
+    /// Directory of a claim that pods share, where each has a folder.
+    pub const CLAIM: &str = "HEAPSHIP_CLAIM";
     /// URL of the store.
     pub const DESTINATION: &str = "HEAPSHIP_DESTINATION";
     /// Template of the object key.

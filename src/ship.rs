@@ -6,10 +6,13 @@
 //!
 //! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`](crate::destination), [`quiet`], [`retry`], [`time`]. Bytes:
 //! [`source`] -> [`pipeline`] ([`codec`], [`gzip`], [`parts`]) -> [`upload`] -> [`store`]. The shell around them is
-//! [`shipper`], with one [`attempt`] at a time. Following a dump while it is written will be another [`source`].
+//! [`shipper`], with one [`attempt`] at a time; on a volume that pods share, [`adopt`] does the same for dead ones, which it
+//! knows by their [`presence`]. Following a dump while it is written will be another [`source`].
 
+pub mod adopt;
 pub mod arguments;
 pub mod attempt;
+pub mod check_store;
 pub mod codec;
 pub mod dump_name;
 pub mod gzip;
@@ -17,6 +20,7 @@ pub mod ledger;
 pub mod parts;
 pub mod pipeline;
 pub mod places;
+pub mod presence;
 pub mod quiet;
 pub mod quota;
 pub mod record;
@@ -36,17 +40,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 pub use arguments::{Arguments, Source};
 
+use crate::destination::Destination;
 use crate::exit::Exit;
+use crate::key::KeyTemplate;
 use crate::logging;
 use crate::shutdown::Signals;
-use arguments::{Pod, Sources, StoreArguments};
+use adopt::Adopter;
+use arguments::{Pod, Sources};
 use attempt::Context;
+use codec::Codec;
 use ledger::Disk;
 use places::Place;
+use presence::{Marks, Owner, Presence};
 use record::Identity;
-use shipper::Shipper;
+use shipper::{Mode, Shipper};
 use store::Connection;
 use time::Time;
 
@@ -67,14 +78,12 @@ pub enum Error {
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
-    /// The CA's file cannot be read.
-    #[error("cannot read the store's CA from {path}; give PEM text, or a file of it")]
-    Ca {
-        /// Which.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// This pod was taken for dead, since its agent was, or an agent of it still runs.
+    #[error("another heapship-agent is at work in {0}; this one begins when that one is done")]
+    Adopted(PathBuf),
+    /// The store's settings cannot be read.
+    #[error(transparent)]
+    Store(#[from] arguments::UnreadableCa),
     /// The system gives no runtime or no signals.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -108,7 +117,13 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
         let mut said = String::new();
         loop {
             match set_up(arguments.clone(), started) {
-                Ok(shipper) => return Ok(shipper.run(&mut signals).await),
+                Ok((shipper, adopter)) => {
+                    // Whoever adopts ends with the pod: nothing of another's is worth its grace.
+                    return Ok(tokio::select! {
+                        all = shipper.run(Some(&mut signals)) => all,
+                        () = adopt::run(adopter) => false,
+                    });
+                }
                 Err(error) if in_a_pod => {
                     let text = error.to_string();
                     if text != said {
@@ -133,10 +148,14 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     Ok(if all { Exit::Done } else { Exit::Failed })
 }
 
-fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
+/// The pod's own shipper, and on a claim who looks after the dumps of dead pods.
+fn set_up(arguments: Arguments, started: Time) -> Result<(Shipper, Option<Adopter>), Error> {
     // A new argument fails to compile here until someone decides what it does.
     let Arguments {
         dumps,
+        claim,
+        adopt_after,
+        remove_after,
         destination,
         once,
         container,
@@ -153,14 +172,7 @@ fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
                 node,
                 workload,
             },
-        store:
-            StoreArguments {
-                store_endpoint,
-                store_region,
-                store_ca,
-                store_allow_http,
-                store_checksum,
-            },
+        store,
         settle,
         part_size,
         threads,
@@ -179,31 +191,7 @@ fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
         },
         |Sources(sources)| sources,
     );
-    let images = sources
-        .iter()
-        .map(|source| (source.name.clone(), source.image.clone()))
-        .collect();
-    let places: Vec<Place> = sources
-        .iter()
-        .flat_map(|source| Place::of(&dumps, source, only))
-        .collect();
-    prepare(&dumps, &places)?;
-    let own: Vec<(&str, &Path)> = places
-        .iter()
-        .filter(|place| !place.is_foreign())
-        .map(|place| (place.source.name.as_str(), place.directory()))
-        .collect();
-    let disk = Disk::open(&dumps, &own)?;
-    let context = Context {
-        disk,
-        destination,
-        connection: Connection {
-            endpoint: store_endpoint.filter(|text| !text.is_empty()),
-            region: store_region.filter(|text| !text.is_empty()),
-            ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
-            allow_http: store_allow_http,
-            checksum: store_checksum,
-        },
+    let owner = Owner {
         identity: Identity {
             cluster,
             namespace,
@@ -212,21 +200,135 @@ fn set_up(arguments: Arguments, started: Time) -> Result<Shipper, Error> {
             uid: pod_uid,
             node,
         },
-        images,
+        images: sources
+            .iter()
+            .map(|source| (source.name.clone(), source.image.clone()))
+            .collect(),
+        key_template: key_template.to_string(),
+    };
+    let manner = Manner {
+        destination,
+        connection: store.connection()?,
         codec: compression,
         threads: threads.unwrap_or_else(upload::default_threads),
         part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
-    };
-    tracing::info!(destination = %context.destination, dumps = %dumps.display(), "watching for heap dumps");
-    Ok(Shipper::new(
-        Arc::new(context),
-        places,
-        key_template,
         settle,
         max_dumps,
-        once,
-        started,
-    ))
+        turn: Arc::new(Semaphore::new(1)),
+    };
+    let presence = match (&claim, sources.first()) {
+        (Some(claim), Some(first)) => Some(begin(claim, &dumps, &first.name, &owner)?),
+        _ => None,
+    };
+    let places: Vec<Place> = sources
+        .iter()
+        .flat_map(|source| Place::of(&dumps, source, only))
+        .collect();
+    let adopter = claim.filter(|_| !once).map(|claim| {
+        Adopter::new(
+            claim,
+            dumps.clone(),
+            manner.clone(),
+            owner.identity.clone(),
+            adopt_after,
+            remove_after,
+        )
+    });
+    let mode = if once { Mode::Once } else { Mode::Watch };
+    let disk = open(&dumps, &places)?;
+    tracing::info!(destination = %manner.destination, dumps = %dumps.display(), "watching for heap dumps");
+    let context = manner.context(disk, owner, presence, None);
+    let shipper = manner.shipper(context, places, key_template, mode, started);
+    Ok((shipper, adopter))
+}
+
+/// How this agent ships, whosever dumps they are.
+#[derive(Clone, Debug)]
+struct Manner {
+    destination: Destination,
+    connection: Connection,
+    codec: Codec,
+    threads: usize,
+    part_size: usize,
+    settle: Duration,
+    max_dumps: u32,
+    turn: Arc<Semaphore>,
+}
+
+impl Manner {
+    fn context(
+        &self,
+        disk: Disk,
+        owner: Owner,
+        presence: Option<Presence>,
+        shipped_by: Option<Identity>,
+    ) -> Context {
+        let Owner {
+            identity,
+            images,
+            key_template: _,
+        } = owner;
+        Context {
+            disk,
+            destination: self.destination.clone(),
+            connection: self.connection.clone(),
+            identity,
+            shipped_by,
+            presence,
+            turn: Arc::clone(&self.turn),
+            images,
+            codec: self.codec,
+            threads: self.threads,
+            part_size: self.part_size,
+        }
+    }
+
+    fn shipper(
+        &self,
+        context: Context,
+        places: Vec<Place>,
+        template: KeyTemplate,
+        mode: Mode,
+        started: Time,
+    ) -> Shipper {
+        Shipper::new(
+            Arc::new(context),
+            places,
+            template,
+            self.settle,
+            self.max_dumps,
+            mode,
+            started,
+        )
+    }
+}
+
+/// Makes the pod's folder on a claim, with the mode that the kubelet would give it, and everything that tells others of it.
+fn begin(claim: &Path, dumps: &Path, first: &str, owner: &Owner) -> Result<Presence, Error> {
+    let failed = |source| Error::NoDirectory {
+        path: dumps.to_owned(),
+        source,
+    };
+    make(dumps, &fs::metadata(claim).map_err(failed)?).map_err(failed)?;
+    let marks = Marks {
+        folder: dumps.to_owned(),
+        container: first.to_owned(),
+    };
+    marks
+        .begin(owner)
+        .map_err(failed)?
+        .ok_or_else(|| Error::Adopted(dumps.to_owned()))
+}
+
+/// The places' folders and the ledger.
+fn open(dumps: &Path, places: &[Place]) -> Result<Disk, Error> {
+    prepare(dumps, places)?;
+    let own: Vec<(&str, &Path)> = places
+        .iter()
+        .filter(|place| !place.is_foreign())
+        .map(|place| (place.source.name.as_str(), place.directory()))
+        .collect();
+    Ok(Disk::open(dumps, &own)?)
 }
 
 /// The containers' directories, as the kubelet would make them: it finds them there when the containers start, after us.
@@ -241,19 +343,16 @@ fn prepare(dumps: &Path, places: &[Place]) -> Result<(), Error> {
     }
     for place in places.iter().filter(|place| !place.is_foreign()) {
         let path = place.directory();
-        match fs::create_dir(path) {
-            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(metadata.permissions().mode()))
-                .map_err(failed(path))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(path)(error)),
-        }
+        make(path, &metadata).map_err(failed(path))?;
     }
     Ok(())
 }
 
-fn pem(text: String) -> Result<String, Error> {
-    if text.contains("-----BEGIN") {
-        return Ok(text);
+/// Makes a folder with the mode of another; the process's umask does not count.
+fn make(path: &Path, like: &fs::Metadata) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(like.permissions().mode())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
-    fs::read_to_string(&text).map_err(|source| Error::Ca { path: text, source })
 }

@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::names::ROOTS;
+use crate::ship::store::roots::beside_the_executable;
+
 /// The executable's name in the volume.
 const EXECUTABLE: &str = "heapship-agent";
-/// The roots' name, in our image's top folder and in the volume.
-const ROOTS: &str = "ca-certificates.crt";
 
 /// Why nothing was installed.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,7 @@ pub fn install(folder: &Path) -> Result<(), Error> {
         }
     };
     copy(Path::new("/proc/self/exe"), folder, EXECUTABLE, 0o755).map_err(failed(EXECUTABLE))?;
-    let roots = Path::new("/").join(ROOTS);
+    let roots = beside_the_executable();
     if roots.exists() {
         copy(&roots, folder, ROOTS, 0o644).map_err(failed(ROOTS))?;
     }

@@ -196,8 +196,9 @@ fn agent_container(plan: &mut Plan<'_>, agent: &Agent) -> Result<Value, Skip> {
         identity,
         targets,
     } = agent;
+    // Whole, so that one agent sees all containers' folders.
     let mut mounts = vec![
-        dumps_mount(plan),
+        json!({"name": names::DUMPS_VOLUME, "mountPath": names::DUMPS_PATH}),
         json!({"name": names::NO_TOKEN_VOLUME, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true}),
     ];
     let (image, pull, program) = match &identity.borrowed {
@@ -237,15 +238,6 @@ fn agent_container(plan: &mut Plan<'_>, agent: &Agent) -> Result<Value, Skip> {
     }
     set_if(&mut container, "resources", Some(resources::ours(plan)));
     Ok(container)
-}
-
-/// Whole, so that one agent sees all containers' folders; of a claim that pods share, this pod's own.
-fn dumps_mount(plan: &Plan<'_>) -> Value {
-    let mut mount = json!({"name": names::DUMPS_VOLUME, "mountPath": names::DUMPS_PATH});
-    if matches!(plan.settings.volume, Volume::Claim { .. }) {
-        mount["subPathExpr"] = json!(format!("$({})", variable::POD_UID));
-    }
-    mount
 }
 
 /// A `file://` destination lies on a volume that the policy names.
@@ -291,12 +283,19 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         agent: _,
         image_options: _,
         liveness: _,
-        volume: _,
+        volume,
         credentials_secret: _,
         run_as_user: _,
         java_options_variable: _,
     } = plan.settings;
     let text = |name: &str, value: String| json!({"name": name, "value": escaped(&value)});
+    let shared = matches!(volume, Volume::Claim { .. });
+    let dumps = if shared {
+        // The kubelet puts the UID in. Beside the pod's own folder the agent sees those of pods that have died.
+        format!("{}/$({})", names::DUMPS_PATH, variable::POD_UID)
+    } else {
+        names::DUMPS_PATH.to_owned()
+    };
     let mut entries = vec![
         text(variable::CLUSTER, plan.context.cluster.name.clone()),
         from_field(variable::NAMESPACE, "metadata.namespace"),
@@ -305,7 +304,7 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         from_field(variable::NODE, "spec.nodeName"),
         text(variable::WORKLOAD, workload::of(plan).unwrap_or_default()),
         text(variable::CONTAINERS, described(&agent.targets)),
-        text(variable::DUMPS, names::DUMPS_PATH.to_owned()),
+        json!({"name": variable::DUMPS, "value": dumps}),
         text(
             variable::DESTINATION,
             destination.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -314,6 +313,9 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         text(variable::COMPRESSION, compression.as_str().to_owned()),
         text(variable::MAX_DUMPS, max_dumps.to_string()),
     ];
+    if shared {
+        entries.push(text(variable::CLAIM, names::DUMPS_PATH.to_owned()));
+    }
     if let Some(Policy { store, .. }) = plan.policy {
         let said = [
             (variable::STORE_ENDPOINT, store.endpoint.clone()),

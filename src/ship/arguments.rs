@@ -1,12 +1,14 @@
 //! What `heapship-agent ship` is told: by flags, or in a pod by the variables of the same meaning.
 
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::codec::Codec;
-use super::store::StoreChecksum;
+use super::store::{Connection, StoreChecksum};
 use crate::destination::{self, Destination, Scheme};
 use crate::key::KeyTemplate;
 use crate::logging;
@@ -19,6 +21,16 @@ pub struct Arguments {
     /// Directory of dumps: watched itself, or its sub-directories where --containers names some.
     #[arg(long, value_name = "DIR", env = variable::DUMPS)]
     pub dumps: PathBuf,
+    /// Directory of a volume that pods share, with --dumps as one of its folders: what dead pods have left there is shipped
+    /// too, under their names.
+    #[arg(long, value_name = "DIR", env = variable::CLAIM)]
+    pub claim: Option<PathBuf>,
+    /// How long a pod of the claim must give no sign of life before its dumps are shipped; agents give one every 5 s.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub adopt_after: Duration,
+    /// How long before its empty folder is removed; longer than the kubelet waits to restart a crashing agent.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    pub remove_after: Duration,
     /// Where dumps go: `s3://BUCKET/PREFIX` or `file:///PATH`.
     #[arg(long, value_name = "URL", env = variable::DESTINATION, value_parser = parse_destination)]
     pub destination: Destination,
@@ -109,6 +121,37 @@ pub struct StoreArguments {
     pub store_checksum: StoreChecksum,
 }
 
+/// The CA's file cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the store's CA from {path}; give PEM text, or a file of it")]
+pub struct UnreadableCa {
+    path: String,
+    source: io::Error,
+}
+
+impl StoreArguments {
+    /// With the CA's file read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn connection(self) -> Result<Connection, UnreadableCa> {
+        let Self {
+            store_endpoint,
+            store_region,
+            store_ca,
+            store_allow_http,
+            store_checksum,
+        } = self;
+        Ok(Connection {
+            endpoint: store_endpoint.filter(|text| !text.is_empty()),
+            region: store_region.filter(|text| !text.is_empty()),
+            ca: store_ca.filter(|text| !text.is_empty()).map(pem).transpose()?,
+            allow_http: store_allow_http,
+            checksum: store_checksum,
+        })
+    }
+}
+
 /// A container whose dumps are shipped.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -127,23 +170,29 @@ pub struct Source {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sources(pub Vec<Source>);
 
+fn pem(text: String) -> Result<String, UnreadableCa> {
+    if text.contains("-----BEGIN") {
+        return Ok(text);
+    }
+    fs::read_to_string(&text).map_err(|source| UnreadableCa { path: text, source })
+}
+
 fn parse_sources(text: &str) -> Result<Sources, String> {
     let sources: Vec<Source> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    // A name becomes a directory's.
-    let fine = |name: &str| {
-        !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-    };
-    match sources.iter().find(|source| !fine(&source.name)) {
+    match sources.iter().find(|source| !is_container(&source.name)) {
         Some(source) => Err(format!("{:?} is not the name of a container", source.name)),
         None if sources.is_empty() => Err("it names no container".to_owned()),
         None => Ok(Sources(sources)),
     }
 }
 
-fn parse_destination(text: &str) -> Result<Destination, String> {
+/// Whether it may be a container's name, which becomes a directory's.
+pub(super) fn is_container(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.chars().all(fine)
+}
+
+pub(super) fn parse_destination(text: &str) -> Result<Destination, String> {
     let destination: Destination = text
         .parse()
         .map_err(|error: destination::Error| error.to_string())?;

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::codec::Codec;
 use super::ledger::{self, Disk, Entry, Mark, Stage, Step};
 use super::parts::part_size;
 use super::pipeline;
 use super::places::look_at;
+use super::presence::Presence;
 use super::quiet::Look;
 use super::record::{Identity, Record};
 use super::source::{self, FileBlocks};
@@ -35,6 +37,12 @@ pub struct Context {
     pub connection: Connection,
     /// The pod.
     pub identity: Identity,
+    /// The pod that we are in, where the dumps are another's.
+    pub shipped_by: Option<Identity>,
+    /// The lock of a folder on a claim that pods share.
+    pub presence: Option<Presence>,
+    /// Only who has it reads and sends: an agent's memory is measured for one dump at a time.
+    pub turn: Arc<Semaphore>,
     /// Images by container.
     pub images: BTreeMap<String, String>,
     /// How dumps are compressed.

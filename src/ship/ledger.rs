@@ -35,6 +35,7 @@ use super::store::UploadId;
 use super::time::Time;
 
 pub use disk::{Disk, Error, Found, History, Mark, Upload};
+pub(super) use disk::{shared_folder, write as write_whole};
 
 /// What is noted about one dump.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -234,6 +235,7 @@ mod tests {
                 },
                 codec: Codec::Gzip,
                 dropped: 0,
+                shipped_by: None,
                 heapship: "0".into(),
             }),
             sent,

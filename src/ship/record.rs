@@ -60,6 +60,9 @@ pub struct Record {
     pub codec: Codec,
     /// Dumps that `max-dumps` cost since the record before.
     pub dropped: u64,
+    /// The pod that shipped it, where that was another one: the dump's own had died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipped_by: Option<Box<Identity>>,
     /// Version of heapship.
     pub heapship: String,
 }

@@ -25,6 +25,17 @@ mod say;
 pub(super) use say::chain;
 use say::say;
 
+/// What the loop is there for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// To ship what appears until somebody ends it.
+    Watch,
+    /// To ship what is there.
+    Once,
+    /// To ship what another pod has left, which is dead.
+    Adopt,
+}
+
 /// What the loop knows.
 pub struct Shipper {
     pub(super) context: Arc<Context>,
@@ -32,7 +43,7 @@ pub struct Shipper {
     pub(super) template: KeyTemplate,
     pub(super) settle: Duration,
     pub(super) max_dumps: u32,
-    pub(super) once: bool,
+    pub(super) mode: Mode,
     /// When the process began: what was written before is older than the pod, unless the ledger says otherwise.
     pub(super) started: Time,
     /// What is on volumes of the user's own has not been told from what comes later.
@@ -47,6 +58,8 @@ pub struct Shipper {
     /// The dump that waits for the quota.
     held: Option<String>,
     unclaimed: HashMap<PathBuf, String>,
+    /// When others were last told that we live.
+    renewed: Option<Instant>,
 }
 
 /// A dump under way.
@@ -65,6 +78,7 @@ struct Ended {
     result: Result<Outcome, Error>,
 }
 
+/// Also of signs of life on a claim.
 const RESCAN: Duration = Duration::from_secs(5);
 /// Attempts of a `--once` run before it says that it could not.
 const ATTEMPTS_ONCE: u32 = 3;
@@ -83,13 +97,13 @@ impl Shipper {
         template: KeyTemplate,
         settle: Duration,
         max_dumps: u32,
-        once: bool,
+        mode: Mode,
         started: Time,
     ) -> Self {
         let own = places.iter().filter(|place| !place.is_foreign());
         Self {
             // Who asks for what is there to be shipped means old dumps as well.
-            first_look: !once && !context.disk.history(started).looked,
+            first_look: mode == Mode::Watch && !context.disk.history(started).looked,
             unrecovered: own.cloned().collect(),
             started,
             context,
@@ -97,7 +111,8 @@ impl Shipper {
             template,
             settle,
             max_dumps,
-            once,
+            mode,
+            renewed: None,
             tracked: Vec::new(),
             segments: HashMap::new(),
             ending: false,
@@ -107,9 +122,9 @@ impl Shipper {
         }
     }
 
-    /// Runs until a signal comes, or with `once` until nothing is left to do. Answers whether every dump that was seen
+    /// Runs until a signal comes, or else than for [`Mode::Watch`] until nothing is left to do. Answers whether every dump that was seen
     /// has been shipped, or waits for somebody with good reason.
-    pub async fn run(mut self, signals: &mut Signals) -> bool {
+    pub async fn run(mut self, mut signals: Option<&mut Signals>) -> bool {
         let mut watcher = Watcher::new();
         let mut running: Option<Running> = None;
         loop {
@@ -117,12 +132,13 @@ impl Shipper {
                 watcher.watch(place.directory());
                 watcher.watch(&self.context.disk.claimed(&place.source.name));
             }
+            self.give_a_sign(Instant::now());
             self.recover();
             self.look(Instant::now());
             if running.is_none() {
                 running = self.next_task().map(spawn(&self.context));
             }
-            if running.is_none() && (self.once || self.ending) && self.is_done() {
+            if running.is_none() && (self.mode != Mode::Watch || self.ending) && self.is_done() {
                 return self.all_shipped();
             }
             tokio::select! {
@@ -132,7 +148,7 @@ impl Shipper {
                     running = None;
                     self.ended(ended, Instant::now());
                 }
-                signal = signals.next() => {
+                signal = next_of(&mut signals) => {
                     if self.ending {
                         tracing::warn!(signal, "asked again to end: leaving at once, unshipped dumps stay where they are");
                         return false;
@@ -209,10 +225,25 @@ impl Shipper {
                     dump.not_before = Some(now + retry::pause(dump.failures, person, self.ending, chance()));
                     // A store may come back or be put right until SIGKILL comes.
                     let hopeless = person && !matches!(error, Error::Store(_));
-                    dump.given_up =
-                        self.once && (person || dump.failures >= ATTEMPTS_ONCE) || self.ending && hopeless;
+                    dump.given_up = self.mode != Mode::Watch && (person || dump.failures >= ATTEMPTS_ONCE)
+                        || self.ending && hopeless;
                 }
             }
+        }
+    }
+
+    /// Whether what is held back for the quota must go now or never.
+    fn is_last_chance(&self) -> bool {
+        self.ending || self.mode == Mode::Adopt
+    }
+
+    fn give_a_sign(&mut self, now: Instant) {
+        let fresh = |at: Instant| now.saturating_duration_since(at) < RESCAN;
+        if let Some(presence) = &self.context.presence
+            && !self.renewed.is_some_and(fresh)
+        {
+            presence.renew();
+            self.renewed = Some(now);
         }
     }
 
@@ -269,6 +300,7 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
         let (Task::Ship(attempt) | Task::Drop(attempt)) = &task;
         let (name, container) = (attempt.name.clone(), attempt.entry.container.clone());
         let handle = tokio::spawn(async move {
+            let _turn = context.turn.acquire().await;
             match task {
                 Task::Ship(mut attempt) => {
                     let result = attempt.ship(&context).await;
@@ -285,6 +317,20 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
             container,
             handle,
         }
+    }
+}
+
+impl Drop for Running {
+    /// Whoever is no longer interested must not keep the others waiting. The ledger knows where to go on.
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+async fn next_of(signals: &mut Option<&mut Signals>) -> &'static str {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
     }
 }
 

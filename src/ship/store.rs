@@ -1,11 +1,13 @@
 //! What a destination can do for us: take an object whole or in parts, and say how large it has become.
 //!
-//! Two kinds: a cloud's object store, and a folder. Nothing here reads, lists or deletes objects of others: credentials
-//! that can only write are enough.
+//! Two kinds: a cloud's object store, and a folder. Nothing here needs to read, list or delete objects:
+//! credentials that can only write are enough.
 
 mod cloud;
 mod error;
 mod folder;
+mod hosts;
+pub mod roots;
 
 use bytes::Bytes;
 
@@ -136,6 +138,17 @@ impl Store {
         match self {
             Self::Cloud(cloud) => cloud.size(key).await,
             Self::Folder(folder) => folder.size(key).await.map(Some),
+        }
+    }
+
+    /// Deletes an object. One that is not there any more is fine.
+    ///
+    /// # Errors
+    /// See [`Cause`]; nothing but the object of a check is ever deleted, and most agents may not even do that.
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        match self {
+            Self::Cloud(cloud) => cloud.delete(key).await,
+            Self::Folder(folder) => folder.delete(key).await,
         }
     }
 }

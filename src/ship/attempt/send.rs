@@ -161,6 +161,7 @@ impl Attempt {
             completeness,
             codec,
             dropped: context.disk.history(now).dropped,
+            shipped_by: context.shipped_by.clone().map(Box::new),
             heapship: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -144,8 +144,8 @@ impl Disk {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => locks.push(lock),
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Locked(path)),
-                // Some network file systems cannot lock. Nobody else is likely there either.
-                Err(error) => tracing::warn!(%error, path = %path.display(), "cannot lock the directory"),
+                // Network file systems cannot lock directories. On a claim there is a file for it.
+                Err(error) => tracing::info!(%error, path = %path.display(), "cannot lock the directory"),
             }
         }
         let first = containers.first().map_or("none", |(container, _)| container);
@@ -249,6 +249,34 @@ impl Disk {
         Ok(rejected)
     }
 
+    /// Removes what is empty of a container's and of the folders that agents share, and nothing else: what a dead pod has
+    /// left when all of its dumps have arrived. Notes on dumps that lay on other volumes of that pod go with it.
+    pub fn clear(&self, containers: &[(&str, &Path)]) {
+        for (container, watched) in containers {
+            for Found { name, file, entry } in self.found(container).unwrap_or_default() {
+                if !file && entry.is_none_or(|entry| entry.foreign.is_some()) {
+                    drop(self.forget(container, &name));
+                }
+            }
+            drop(fs::remove_dir(self.claimed(container)));
+            drop(fs::remove_dir(self.state.join("rejected").join(container)));
+            drop(fs::remove_dir(watched));
+        }
+    }
+
+    /// Removes the rest of the state where [`Self::clear`] has left nothing.
+    pub fn clear_shared(&self) {
+        drop(fs::remove_file(&self.history));
+        for shared in ["claimed", "rejected"] {
+            if fs::remove_dir(self.state.join(shared)).is_err() {
+                return;
+            }
+        }
+        for shared in ["uploads", "agents", ""] {
+            drop(fs::remove_dir(self.state.join(shared)));
+        }
+    }
+
     /// What was shipped lately. Unreadable counts as nothing: better a dump too many than one too few.
     #[must_use]
     pub fn history(&self, now: Time) -> History {
@@ -272,6 +300,11 @@ impl Disk {
     }
 }
 
+/// Makes a folder that agents of several users share.
+pub(in crate::ship) fn shared_folder(path: &Path) -> io::Result<()> {
+    folder(path, SHARED)
+}
+
 /// Makes a folder with exactly this mode; the process's umask does not count. One that is there gets it as well, where it
 /// is ours: a kill may have come before the mode.
 fn folder(path: &Path, mode: u32) -> io::Result<()> {
@@ -287,7 +320,8 @@ fn folder(path: &Path, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that is there whole or not at all.
+pub(in crate::ship) fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!(".{name}"));
     let written = File::create(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))

@@ -42,7 +42,9 @@ impl Shipper {
             }
         }
         let quota::Decision { ship, hold, drop } = quota::decide(&uploads, ready.len(), self.max_dumps, wall);
-        let held = hold.filter(|_| !self.ending).and_then(|at| ready.get(at));
+        let held = hold
+            .filter(|_| !self.is_last_chance())
+            .and_then(|at| ready.get(at));
         let held = held.map(|(attempt, _)| attempt.name.clone());
         if held.is_some() && held != self.held {
             tracing::warn!(
@@ -65,7 +67,7 @@ impl Shipper {
         {
             return Some(Task::Drop(ready.swap_remove(at).0));
         }
-        let last = hold.filter(|_| self.ending).and_then(|at| due(&[at]));
+        let last = hold.filter(|_| self.is_last_chance()).and_then(|at| due(&[at]));
         last.map(|at| Task::Ship(ready.swap_remove(at).0))
     }
 }
@@ -86,6 +88,7 @@ mod tests {
     use crate::ship::ledger::Disk;
     use crate::ship::places::Place;
     use crate::ship::record::Identity;
+    use crate::ship::shipper::Mode;
     use crate::ship::store::Connection;
 
     /// Ends like a dump, which is enough for it to be tried.
@@ -102,6 +105,9 @@ mod tests {
             destination: "file:///nowhere".parse().unwrap(),
             connection: Connection::default(),
             identity: Identity::default(),
+            shipped_by: None,
+            presence: None,
+            turn: Arc::new(tokio::sync::Semaphore::new(1)),
             images: BTreeMap::new(),
             codec: Codec::Gzip,
             threads: 1,
@@ -113,7 +119,7 @@ mod tests {
             KeyTemplate::parse(KeyTemplate::DEFAULT).unwrap(),
             Duration::from_mins(1),
             max_dumps,
-            false,
+            Mode::Watch,
             Time::now(),
         )
     }

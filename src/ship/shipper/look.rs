@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::Shipper;
+use super::{Mode, Shipper};
 use crate::key::Values;
 use crate::ship::dump_name::{Reason, segment_of};
 use crate::ship::ledger::{Entry, Found, History, Mark, Stage, claimed_name, parse_claimed_name};
@@ -39,6 +39,8 @@ impl Shipper {
                     continue;
                 };
                 let path = match &entry.foreign {
+                    // At that path there is another pod's volume now: ours.
+                    Some(_) if self.mode == Mode::Adopt => continue,
                     Some(path) => path.clone(),
                     None => claimed.join(&name),
                 };

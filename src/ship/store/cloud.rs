@@ -1,6 +1,7 @@
 //! Object stores, by `object_store`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use object_store::{
 };
 
 use super::error::{Cause, Error};
-use super::{Metadata, UploadId};
+use super::hosts::Hosts;
+use super::{Metadata, UploadId, roots};
 
 /// How to reach the store where it is not the cloud's own. Credentials come from the environment that the cloud's
 /// identity mechanisms set.
@@ -23,8 +25,8 @@ pub struct Connection {
     pub endpoint: Option<String>,
     /// The region; `us-east-1` where nobody says.
     pub region: Option<String>,
-    /// PEM text of the CA that signed the endpoint's certificate. The system's are not trusted then: many images have
-    /// none at all.
+    /// PEM text of the CA that signed the endpoint's certificate. It comes on top of the roots that are there anyway: the
+    /// cloud's token service has another one.
     pub ca: Option<String>,
     /// Whether the endpoint may be plain HTTP.
     pub allow_http: bool,
@@ -55,6 +57,7 @@ pub struct Cloud {
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// A slower network counts as none: a part of 8 MiB has 64 s.
 const SLOWEST_BYTES_PER_SECOND: usize = 128 << 10;
+/// Resolving the name is part of it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of one request, for a server that hiccups. Whole attempts are repeated by the shipper, which says so.
 const RETRIES: usize = 2;
@@ -81,29 +84,18 @@ impl Cloud {
         } = connection;
         let timeout = request_timeout(part_size);
         let attempted = || format!("use bucket {bucket}");
-        let mut client = ClientOptions::new()
-            .with_timeout(timeout)
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_allow_http(*allow_http);
-        if let Some(pem) = ca {
-            let settings = |source: Box<dyn std::error::Error + Send + Sync>| Error {
-                attempted: "read the store's CA".to_owned(),
-                cause: Cause::Settings,
+        let failed = |attempted: String, cause: Cause| {
+            move |source: Box<dyn std::error::Error + Send + Sync>| Error {
+                attempted,
+                cause,
                 source,
-            };
-            let certificates =
-                Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| settings(error.into()))?;
-            if certificates.is_empty() {
-                return Err(settings("it holds no certificate in PEM".into()));
             }
-            client = certificates.into_iter().fold(
-                client.with_no_system_certificates(true),
-                ClientOptions::with_root_certificate,
-            );
-        }
+        };
+        let unreadable = || failed("read the CA roots".to_owned(), Cause::Settings);
+        let roots = roots::trusted(ca.as_deref()).map_err(|error| unreadable()(error.into()))?;
+        let trusts_nobody = roots.is_empty();
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
-            .with_client_options(client)
             .with_retry(RetryConfig {
                 backoff: BackoffConfig::default(),
                 max_retries: RETRIES,
@@ -126,12 +118,27 @@ impl Cloud {
         let encrypted = builder
             .get_config_value(&AmazonS3ConfigKey::Endpoint)
             .is_none_or(|endpoint| endpoint.starts_with("https://"));
-        builder = builder.with_unsigned_payload(encrypted);
-        let s3 = builder.build().map_err(|source| Error {
-            attempted: attempted(),
-            cause: Cause::Settings,
-            source: Box::new(source),
-        })?;
+        if encrypted && trusts_nobody {
+            return Err(failed(attempted(), Cause::NoRoots)(
+                "TLS needs a certificate that somebody known has signed".into(),
+            ));
+        }
+        let mut client = ClientOptions::new()
+            .with_timeout(timeout)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_allow_http(*allow_http)
+            .with_dns_resolver(Arc::new(Hosts::of_the_system()))
+            .with_no_system_certificates(true);
+        for der in roots {
+            let certificate = Certificate::from_der(&der).map_err(|error| unreadable()(error.into()))?;
+            client = client.with_root_certificate(certificate);
+        }
+        builder = builder
+            .with_client_options(client)
+            .with_unsigned_payload(encrypted);
+        let s3 = builder
+            .build()
+            .map_err(|source| failed(attempted(), Cause::Settings)(Box::new(source)))?;
         Ok(Self {
             s3,
             bucket: bucket.to_owned(),
@@ -210,6 +217,13 @@ impl Cloud {
                 "it was stored and is not there".to_owned(),
             )),
             Err(error) => Err(self.error("look at", key, error)),
+        }
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        match self.s3.delete(&self.path(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.error("delete", key, error)),
         }
     }
 

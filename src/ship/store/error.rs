@@ -6,9 +6,11 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+use super::hosts::Unresolved;
+
 /// A failed request, with its cause.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {attempted}: {cause}")]
+#[error("cannot {attempted}: {}", self.why())]
 pub struct Error {
     /// What was tried, on what.
     pub attempted: String,
@@ -35,10 +37,14 @@ pub enum Cause {
     Clock,
     /// Another region, or an endpoint that is none.
     Redirected,
+    /// The endpoint's name has no address.
+    Unresolved,
     /// Nobody answers at the endpoint.
     Unreachable,
     /// The endpoint's certificate is not trusted.
     Certificate,
+    /// Nobody's certificates are trusted: there are no CA roots.
+    NoRoots,
     /// The settings of the store are wrong.
     Settings,
     /// The folder cannot be written.
@@ -61,12 +67,14 @@ impl Cause {
             | Self::Credentials
             | Self::Redirected
             | Self::Certificate
+            | Self::NoRoots
             | Self::Settings
             | Self::NotWritable => true,
             // A metadata service that hiccups looks like one that is not there.
             Self::NoCredentials
             | Self::Expired
             | Self::Clock
+            | Self::Unresolved
             | Self::Unreachable
             | Self::Full
             | Self::Mismatch
@@ -87,8 +95,12 @@ impl fmt::Display for Cause {
             Self::Expired => "the credentials have expired; where they come from a Secret, renew it",
             Self::Clock => "the node's clock is wrong; set it by NTP",
             Self::Redirected => "the store answers from elsewhere; correct its region or endpoint",
+            Self::Unresolved => "the store's name cannot be resolved; check its endpoint and the pod's DNS",
             Self::Unreachable => "the store cannot be reached; check its endpoint and the pod's network policy",
             Self::Certificate => "the store's certificate is not trusted; give the CA that signed it as the store's CA",
+            Self::NoRoots => {
+                "there are no CA roots, neither in the image nor beside heapship's executable; set the store's CA"
+            }
             Self::Settings => "the store's settings are wrong",
             Self::NotWritable => "the folder cannot be written; mount a volume there that the agent's user may write",
             Self::Full => "the disk is full",
@@ -99,6 +111,18 @@ impl fmt::Display for Cause {
 }
 
 impl Error {
+    /// With the name where it is the name that is wrong: it may be another host's than the store's, such as a proxy's.
+    fn why(&self) -> String {
+        let mut next: Option<&(dyn StdError + 'static)> = Some(&*self.source);
+        while let Some(error) = next {
+            if let Some(unresolved) = error.downcast_ref::<Unresolved>() {
+                return unresolved.to_string();
+            }
+            next = error.source();
+        }
+        self.cause.to_string()
+    }
+
     pub(super) fn from_cloud(attempted: String, source: object_store::Error) -> Self {
         Self {
             attempted,
@@ -124,7 +148,7 @@ impl Error {
         }
     }
 
-    pub(super) fn mismatch(attempted: String, what: String) -> Self {
+    pub(in crate::ship) fn mismatch(attempted: String, what: String) -> Self {
         Self {
             attempted,
             cause: Cause::Mismatch,
@@ -153,6 +177,9 @@ fn cause_of(error: &object_store::Error) -> Cause {
         }
         if text.starts_with("invalid peer certificate") {
             return Cause::Certificate;
+        }
+        if error.is::<Unresolved>() {
+            return Cause::Unresolved;
         }
         if let Some(error) = error.downcast_ref::<HttpError>() {
             cause = match error.kind() {

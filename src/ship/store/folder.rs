@@ -75,6 +75,22 @@ impl Folder {
         .await
     }
 
+    /// And the folder that was made for it, if nothing else is in there.
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        let object = self.object(key);
+        self.blocking("delete", key, move || {
+            match fs::remove_file(&object) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            if let Some(folder) = object.parent() {
+                drop(fs::remove_dir(folder));
+            }
+            Ok(())
+        })
+        .await
+    }
+
     fn object(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }

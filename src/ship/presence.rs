@@ -1,0 +1,186 @@
+//! What an agent leaves on a claim that pods share, so that the others know whose folder it is and whether it lives.
+//!
+//! Below a pod's folder, `.heapship/agents/CONTAINER.lock` is locked as long as the agent runs, and its time is renewed every
+//! few seconds; `CONTAINER` is the first whose dumps it ships. `CONTAINER.json` says whose dumps they are. The agent is
+//! there before the containers that it serves, so a folder without these files is nobody's to touch.
+//!
+//! `flock` reaches across nodes on NFS (as a lock of the whole file, which is why it is a file that can be written and no
+//! directory), on Ceph and on SMB. A volume that is mounted with `nolock` or `local_lock` locks within one node only:
+//! there the time is what tells a living agent of another node.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::arguments::is_container;
+use super::ledger::{self, Mark};
+use super::record::Identity;
+
+/// Whose dumps a folder holds: enough to ship them under their own names.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// The pod.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Images by container: all those that this agent ships the dumps of.
+    pub images: BTreeMap<String, String>,
+    /// How keys are made.
+    pub key_template: String,
+}
+
+/// The lock, held.
+#[derive(Debug)]
+pub struct Presence {
+    lock: File,
+}
+
+/// The files of one agent in a pod's folder.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Marks {
+    /// The pod's folder.
+    pub folder: PathBuf,
+    /// The first of its containers.
+    pub container: String,
+}
+
+/// Nobody but the user who wrote the dumps can read them, so nobody else needs to lock them.
+const MODE: u32 = 0o600;
+
+impl Marks {
+    /// All that lie in a pod's folder.
+    ///
+    /// # Errors
+    /// When it cannot be read. That there are none is no error.
+    pub fn all(folder: &Path) -> io::Result<Vec<Self>> {
+        let entries = match fs::read_dir(agents(folder)) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(Vec::new());
+            }
+            entries => entries?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            if let Some(container) = name.to_str().and_then(|name| name.strip_suffix(".lock")) {
+                all.push(Self {
+                    folder: folder.to_owned(),
+                    container: container.to_owned(),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// How the lock's file looks: another mark is a sign of life.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn sign(&self) -> io::Result<Mark> {
+        // Opened, since a network file system then asks its server and does not answer from memory.
+        Ok(Mark::of(&self.open()?.metadata()?))
+    }
+
+    /// Locks it where nobody else does.
+    ///
+    /// # Errors
+    /// When it belongs to another user, or the file system has no locks: then nobody may adopt anything.
+    pub fn take(&self) -> io::Result<Option<Presence>> {
+        let lock = self.open()?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // Somebody may have removed everything between opening and locking.
+        let there = fs::metadata(self.lock())?.ino() == lock.metadata()?.ino();
+        Ok(there.then_some(Presence { lock }))
+    }
+
+    /// Whose it is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn owner(&self) -> io::Result<Owner> {
+        let owner: Owner = serde_json::from_slice(&fs::read(self.note())?)?;
+        match owner.images.keys().find(|name| !is_container(name)) {
+            Some(name) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{name:?} is not the name of a container"),
+            )),
+            None => Ok(owner),
+        }
+    }
+
+    /// Makes the files of an agent that starts, and locks them.
+    ///
+    /// # Errors
+    /// When the folder is not writable. `None` where another agent holds the lock; it has seen the sign of life.
+    pub fn begin(&self, owner: &Owner) -> io::Result<Option<Presence>> {
+        ledger::shared_folder(&self.folder.join(".heapship"))?;
+        ledger::shared_folder(&agents(&self.folder))?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .open(self.lock())?;
+        let presence = Presence { lock };
+        // Before the lock: one who has adopted the folder must know at once that the pod lives.
+        presence.renew();
+        match flock(&presence.lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => {
+                tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
+            }
+        }
+        ledger::write_whole(
+            &agents(&self.folder),
+            &format!("{}.json", self.container),
+            &serde_json::to_vec(owner)?,
+        )?;
+        Ok(Some(presence))
+    }
+
+    /// Removes the files. Whoever holds the lock keeps it.
+    pub fn remove(&self) {
+        drop(fs::remove_file(self.note()));
+        drop(fs::remove_file(self.lock()));
+    }
+
+    fn open(&self) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(self.lock())
+    }
+
+    fn lock(&self) -> PathBuf {
+        agents(&self.folder).join(format!("{}.lock", self.container))
+    }
+
+    fn note(&self) -> PathBuf {
+        agents(&self.folder).join(format!("{}.json", self.container))
+    }
+}
+
+impl Presence {
+    /// Gives a sign of life. A volume that does not take it has other troubles, which are said elsewhere.
+    pub fn renew(&self) {
+        drop(self.lock.set_modified(SystemTime::now()));
+    }
+}
+
+fn agents(folder: &Path) -> PathBuf {
+    folder.join(".heapship").join("agents")
+}
