@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use heapship::inject::KubernetesVersion;
@@ -295,4 +296,29 @@ fn the_audit_of_the_injection_finds_its_words_in_what_the_webhook_writes() {
     assert!(written(names::STATUS).contains(r#""agents":["heapship-agent"]"#));
     // What the expression of the variable `options` matches: the option variable and its front.
     assert!(written(names::REPLACED).contains(r#""JAVA_TOOL_OPTIONS":{"front":"-XX:"#));
+}
+
+#[test]
+fn every_variable_of_the_deployment_is_one_of_the_webhook() {
+    let help = Command::new(env!("CARGO_BIN_EXE_heapship"))
+        .args(["webhook", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let deployments = [
+        "manifests/chart/templates/deployment.yaml",
+        "manifests/components/mounted-certificate/kustomization.yaml",
+        "manifests/overlays/provided/kustomization.yaml",
+        "manifests/examples/installation/kustomization.yaml",
+    ];
+    for file in deployments {
+        for line in text(file).lines() {
+            if let Some((_, variable)) = line.split_once("name: HEAPSHIP_") {
+                assert!(
+                    help.contains(&format!("[env: HEAPSHIP_{variable}=]")),
+                    "{file}: HEAPSHIP_{variable}"
+                );
+            }
+        }
+    }
 }
