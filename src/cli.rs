@@ -33,7 +33,7 @@ enum Command {
     Explain(explain::Arguments),
     Inject(inject::Arguments),
     Uninject(uninject::Arguments),
-    Webhook(webhook::Arguments),
+    Webhook(Box<webhook::Arguments>),
 }
 
 /// Where a command reads and writes, so that tests own all three.
@@ -85,7 +85,7 @@ fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Sto
         Command::Explain(arguments) => explain::run(arguments, console),
         Command::Inject(arguments) => inject::run(arguments, console),
         Command::Uninject(arguments) => uninject::run(arguments, console),
-        Command::Webhook(arguments) => Ok(webhook::run(arguments)),
+        Command::Webhook(arguments) => Ok(webhook::run(*arguments)),
     }?;
     console.stdout.flush()?;
     Ok(exit)
