@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FEATURES = --features "$$(scripts/features.sh)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e clean
+.PHONY: help setup demo test lint fmt bless fuzz bench bench-smoke docs image e2e cluster clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,11 +55,16 @@ bless: ## write the generated pages and the expected results of tests anew, for 
 setup: ## install what the tests need, or say what is missing
 	@scripts/setup.sh test
 
-image: ## (not yet) the container image
-	@echo "make image: the image comes with the Kubernetes suite, which is not here yet" >&2; exit 2
+image: ## the container image, as an OCI archive and without a daemon (IMAGE_PROFILE=ci compiles faster)
+	@scripts/setup.sh image
+	@scripts/image.sh
 
-e2e: ## (not yet) the suite on a real Kubernetes
-	@echo "make e2e: comes with the Kubernetes suite, which is not here yet" >&2; exit 2
+e2e: ## the suite on a real Kubernetes of this machine (root; FILTER="names of tests", HEAPSHIP_E2E_KEEP=1)
+	@scripts/e2e.sh $(FILTER)
+
+cluster: ## only that Kubernetes, to play with: tests/cluster/cluster.sh says what it can do
+	@scripts/setup.sh e2e
+	@tests/cluster/cluster.sh up
 
 clean: ## remove what was built here; tools that set-up fetched stay in .tools
 	cargo clean

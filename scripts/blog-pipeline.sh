@@ -20,6 +20,8 @@ trap 'kill "$watch_PID" 2>/dev/null || true; wait' EXIT
 while read -r -u "${watch[0]}" line; do
     case $line in
     "Watches established.") echo watching ;;
+    # What gzip wrote.
+    *.gz) ;;
     "$folder"*)
         # -f: the benchmark links its dump into the folder, and gzip would leave a file with two names alone.
         gzip -f "$line"

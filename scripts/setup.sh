@@ -3,7 +3,7 @@
 # System packages come by apt when this is run by root; otherwise they are listed, and the script fails.
 # Everything else goes into .tools, which git ignores.
 #
-# usage: scripts/setup.sh demo|test|lint|bench
+# usage: scripts/setup.sh demo|test|lint|bench|image|e2e
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -181,7 +181,30 @@ bench)
     have aws || [[ -x $tools/python/bin/aws ]] || python_packages awscli
     have s5cmd || go_program s5cmd github.com/peak/s5cmd/v2 "its comparison is left out"
     ;;
+image)
+    rust
+    compilers
+    need python3 python3
+    need readelf binutils
+    [[ -d /usr/share/ca-certificates/mozilla ]] || packages+=(ca-certificates)
+    install_packages
+    ;;
+e2e)
+    "$0" test
+    "$0" image
+    need runc runc
+    need nft nftables
+    need ip iproute2
+    need openssl openssl
+    need pgrep procps
+    need inotifywait inotify-tools
+    [[ -x /usr/lib/cni/ptp ]] || packages+=(containernetworking-plugins)
+    # The shared one needs libraries that an image does not have.
+    ! ldd /bin/busybox >/dev/null 2>&1 && have busybox || packages+=(busybox-static)
+    install_packages
+    go_program s5cmd github.com/peak/s5cmd/v2 "the image of the baseline needs it"
+    ;;
 *)
-    fail "usage: scripts/setup.sh demo|test|lint|bench"
+    fail "usage: scripts/setup.sh demo|test|lint|bench|image|e2e"
     ;;
 esac

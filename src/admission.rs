@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod health;
 pub mod http;
+pub mod label;
 pub mod namespaces;
 pub mod review;
 pub mod rotation;
@@ -16,9 +17,11 @@ pub mod tls;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::inject::{Cluster, Context, Decision, Outcome, Skip, inject};
+use crate::inject::{Cluster, Context, Decision, KubernetesVersion, Namespace, Outcome, Skip, inject};
 use crate::settings::policy::Policies;
 
 use self::answer::{Answer, Subject, Verdict};
@@ -33,50 +36,143 @@ pub struct Admission {
     pub policies: Arc<Policies>,
     /// Facts about the cluster.
     pub cluster: Cluster,
+    /// Where the API server is asked for its version again and again: it may be upgraded under a running webhook. Takes
+    /// the place of the version in `cluster`.
+    pub version: Option<Arc<ArcSwap<KubernetesVersion>>>,
+}
+
+/// What a first look at a review gives.
+#[derive(Debug)]
+pub enum Look {
+    /// The answer.
+    Answered(Answer),
+    /// Memory does not do: this namespace has to be looked up, then [`Admission::admit_from`] has the answer.
+    NamespaceWanted(String),
+}
+
+impl From<Answer> for Look {
+    fn from(answer: Answer) -> Self {
+        Self::Answered(answer)
+    }
 }
 
 impl Admission {
-    /// Answers one review: the body of the API server's POST in, the answer out.
+    /// Answers one review from memory: the body of the API server's POST in, the answer out.
     ///
     /// No I/O, no clock, no logging. A panic below is an answer too: [`Verdict::InternalError`].
     ///
     /// # Errors
     /// Only for what is no review of ours, so that there is nobody to answer.
-    pub fn admit(&self, body: &[u8]) -> Result<Answer, Refusal> {
-        let review = match review::read(body)? {
-            review::Reading::Clear(review) => review,
-            review::Reading::Unclear { uid, reason } => return Ok(Answer::unreadable(uid, &reason)),
-        };
-        let uid = review.uid.to_string();
-        // The core is pure: whatever it was building is dropped with the panic, nothing half-changed stays.
-        let answer = catch_unwind(AssertUnwindSafe(|| self.decide(&review)));
-        Ok(answer.unwrap_or_else(|_| Answer::internal_error(uid)))
+    pub fn admit(&self, body: &[u8]) -> Result<Look, Refusal> {
+        guarded(body, |review| self.decide(review))
     }
 
-    fn decide(&self, review: &Review<'_>) -> Answer {
-        let uid = review.uid.to_string();
-        let Some(object) = review.created_pod() else {
-            return Answer::unchanged(uid, Verdict::NotAPodCreation);
+    /// Answers a review whose namespace was looked up; `None` where that did not succeed.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_from(&self, body: &[u8], namespace: Option<&Namespace>) -> Result<Answer, Refusal> {
+        guarded(body, |review| self.decide_from(review, namespace))
+    }
+
+    fn decide(&self, review: &Review<'_>) -> Look {
+        let Some(pod) = review.created_pod() else {
+            return self.no_pod_created(review).into();
         };
-        let namespace = self.namespaces.find(review.namespace());
-        let asked_from_outside =
-            self.policies.inject_unasked(&namespace.name, &namespace.labels) || namespaces::asks(&namespace);
-        if !asked_from_outside && !review::carries_our_annotation(object) {
-            return Answer::unchanged(uid, Verdict::NotAsked);
+        let name = review.namespace();
+        match self.namespaces.find(name) {
+            Some(namespace) if self.has_a_reason(&namespace, pod) => {
+                self.pod_created(review, &namespace, pod).into()
+            }
+            Some(_) if self.namespaces.is_settled(name) => unchanged(review, Verdict::NotAsked).into(),
+            Some(_) | None => Look::NamespaceWanted(name.to_owned()),
         }
+    }
+
+    fn decide_from(&self, review: &Review<'_>, namespace: Option<&Namespace>) -> Answer {
+        let Some(pod) = review.created_pod() else {
+            return self.no_pod_created(review);
+        };
+        match namespace {
+            Some(namespace) if self.has_a_reason(namespace, pod) => self.pod_created(review, namespace, pod),
+            Some(_) => unchanged(review, Verdict::NotAsked),
+            None => Answer::namespace_unknown(review.uid.to_string(), review.namespace()),
+        }
+    }
+
+    fn no_pod_created(&self, review: &Review<'_>) -> Answer {
+        match review.written_namespace() {
+            Some(namespace) => self.namespace_written(review, namespace),
+            None => unchanged(review, Verdict::NotAPodCreation),
+        }
+    }
+
+    fn has_a_reason(&self, namespace: &Namespace, pod: &RawValue) -> bool {
+        label::is_wanted(namespace, &self.policies) || review::carries_our_annotation(pod)
+    }
+
+    fn pod_created(&self, review: &Review<'_>, namespace: &Namespace, object: &RawValue) -> Answer {
+        let uid = review.uid.to_string();
         let pod: Value = match serde_json::from_str(object.get()) {
             Ok(pod) => pod,
             Err(error) => return Answer::unreadable(uid, &format!("request.object is no pod: {error}")),
         };
+        let mut cluster = self.cluster.clone();
+        if let Some(version) = &self.version {
+            cluster.version = **version.load();
+        }
         let context = Context {
-            namespace: &namespace,
+            namespace,
             policies: &self.policies,
-            cluster: &self.cluster,
+            cluster: &cluster,
             workload: None,
         };
         let subject = Subject::of(&namespace.name, &pod);
         answer(uid, subject, &inject(&pod, &context))
     }
+
+    /// A dry run is answered alike: nothing is remembered of a review, so there is nothing to hold back.
+    fn namespace_written(&self, review: &Review<'_>, object: &RawValue) -> Answer {
+        match label::decide(
+            object.get(),
+            &self.policies,
+            self.cluster.own_namespace.as_deref(),
+        ) {
+            Ok(label::Decided {
+                name,
+                labelled,
+                patch,
+            }) => {
+                let verdict = if labelled {
+                    Verdict::NamespaceLabelled
+                } else {
+                    Verdict::NamespaceNotLabelled
+                };
+                let subject = Subject {
+                    owner: format!("Namespace/{name}"),
+                    namespace: name,
+                };
+                unchanged(review, verdict).about(subject).with_patch(&patch)
+            }
+            Err(problem) => Answer::unreadable(review.uid.to_string(), &problem),
+        }
+    }
+}
+
+/// Reads a review and lets it be decided. The core is pure: whatever it was building is dropped with a panic, nothing
+/// half-changed stays.
+fn guarded<T: From<Answer>>(body: &[u8], decide: impl FnOnce(&Review<'_>) -> T) -> Result<T, Refusal> {
+    match review::read(body)? {
+        review::Reading::Clear(review) => {
+            let decided = catch_unwind(AssertUnwindSafe(|| decide(&review)));
+            Ok(decided.unwrap_or_else(|_| Answer::internal_error(review.uid.to_string()).into()))
+        }
+        review::Reading::Unclear { uid, reason } => Ok(Answer::unreadable(uid, &reason).into()),
+    }
+}
+
+fn unchanged(review: &Review<'_>, verdict: Verdict) -> Answer {
+    Answer::unchanged(review.uid.to_string(), verdict)
 }
 
 fn answer(uid: String, subject: Subject, outcome: &Outcome) -> Answer {

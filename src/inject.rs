@@ -239,7 +239,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Outcome {
 /// Pods that are not even given a status.
 fn untouchable(pod: &Value, context: &Context<'_>) -> Option<Skip> {
     let namespace = &context.namespace.name;
-    let excluded = ["kube-system", "kube-node-lease"].contains(&namespace.as_str())
+    let excluded = names::SYSTEM_NAMESPACES.contains(&namespace.as_str())
         || context.cluster.own_namespace.as_ref() == Some(namespace);
     let spec = &pod["spec"];
     let annotations = &pod["metadata"]["annotations"];

@@ -15,6 +15,8 @@ pub mod shutdown;
 #[cfg(feature = "webhook")]
 pub mod admission;
 #[cfg(feature = "webhook")]
+pub mod certificates;
+#[cfg(feature = "webhook")]
 pub mod cli;
 #[cfg(feature = "webhook")]
 pub mod cluster;

@@ -1,5 +1,6 @@
 //! Logs: one line an event on standard error, JSON in a cluster, text at a terminal.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::str::FromStr;
 
@@ -43,6 +44,21 @@ impl FromStr for Filter {
             Err(_) => Err(InvalidFilter(text.to_owned())),
         }
     }
+}
+
+/// One line: the error, then what caused it. A cause that the line ends with already is not repeated: some crates write
+/// theirs into the error's own text.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            let _ = write!(line, ": {text}");
+        }
+        cause = error.source();
+    }
+    line
 }
 
 /// Installs the process's subscriber.

@@ -42,6 +42,26 @@ pub struct Metrics {
     pub certificate_expiry: Gauge,
     /// Certificates read from the files that were not fit to be served.
     pub certificate_rejections: Counter,
+    /// Namespaces that are known.
+    pub namespaces: Gauge,
+    /// 1 while the watch of namespaces is broken, so that what is known of them may be old.
+    pub namespaces_stale: Gauge,
+    /// Times that the watch of namespaces broke, or did not come to stand.
+    pub namespace_watch_failures: Counter,
+    /// Reviews that had to ask the API server for a namespace.
+    pub namespace_look_ups: Counter,
+    /// Those of them that learned nothing: their pods were admitted unchanged.
+    pub namespace_look_up_failures: Counter,
+    /// Labels of namespaces that the webhook put right.
+    pub namespace_label_patches: Counter,
+    /// Attempts at it that failed; each is made again.
+    pub namespace_label_patch_failures: Counter,
+    /// End of the CA that signs self-managed certificates, in seconds since 1970.
+    pub authority_expiry: Gauge,
+    /// Changes that this replica made to the Secret of self-managed certificates.
+    pub certificate_renewals: Counter,
+    /// Times that this replica wrote the registration's caBundle.
+    pub ca_bundle_repairs: Counter,
 }
 
 impl Default for Metrics {
@@ -54,6 +74,16 @@ impl Default for Metrics {
         let handshake_failures = Counter::default();
         let certificate_expiry = Gauge::default();
         let certificate_rejections = Counter::default();
+        let namespaces = Gauge::default();
+        let namespaces_stale = Gauge::default();
+        let namespace_watch_failures = Counter::default();
+        let namespace_look_ups = Counter::default();
+        let namespace_look_up_failures = Counter::default();
+        let namespace_label_patches = Counter::default();
+        let namespace_label_patch_failures = Counter::default();
+        let authority_expiry = Gauge::default();
+        let certificate_renewals = Counter::default();
+        let ca_bundle_repairs = Counter::default();
         // The encoder adds the dot at the end of each text, and `_total` to the names of counters.
         registry.register("requests", "Requests by decision and reason", requests.clone());
         registry.register(
@@ -82,6 +112,52 @@ impl Default for Metrics {
             "Replacement certificates that were not fit to be served",
             certificate_rejections.clone(),
         );
+        registry.register("namespaces", "Namespaces that are known", namespaces.clone());
+        registry.register(
+            "namespaces_stale",
+            "1 while the watch of namespaces is broken and what is known of them may be old",
+            namespaces_stale.clone(),
+        );
+        registry.register(
+            "namespace_watch_failures",
+            "Times that the watch of namespaces broke or did not come to stand",
+            namespace_watch_failures.clone(),
+        );
+        registry.register(
+            "namespace_look_ups",
+            "Reviews that had to ask the API server for a namespace",
+            namespace_look_ups.clone(),
+        );
+        registry.register(
+            "namespace_look_up_failures",
+            "Look-ups of a namespace that learned nothing, so that the pod was admitted unchanged",
+            namespace_look_up_failures.clone(),
+        );
+        registry.register(
+            "namespace_label_patches",
+            "Labels of namespaces that were put right outside a review",
+            namespace_label_patches.clone(),
+        );
+        registry.register(
+            "namespace_label_patch_failures",
+            "Attempts to put a namespace's label right that failed and are made again",
+            namespace_label_patch_failures.clone(),
+        );
+        registry.register(
+            "authority_expiry_timestamp_seconds",
+            "End of the CA that signs self-managed certificates, in seconds since 1970",
+            authority_expiry.clone(),
+        );
+        registry.register(
+            "certificate_renewals",
+            "Changes to the Secret of self-managed certificates by this replica",
+            certificate_renewals.clone(),
+        );
+        registry.register(
+            "ca_bundle_repairs",
+            "Times that this replica wrote the registration's caBundle",
+            ca_bundle_repairs.clone(),
+        );
         Self {
             registry,
             requests,
@@ -91,6 +167,16 @@ impl Default for Metrics {
             handshake_failures,
             certificate_expiry,
             certificate_rejections,
+            namespaces,
+            namespaces_stale,
+            namespace_watch_failures,
+            namespace_look_ups,
+            namespace_look_up_failures,
+            namespace_label_patches,
+            namespace_label_patch_failures,
+            authority_expiry,
+            certificate_renewals,
+            ca_bundle_repairs,
         }
     }
 }

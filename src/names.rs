@@ -42,6 +42,11 @@ pub const WEBHOOK_ENTRIES: [&str; 3] = [
     "annotated-pods.heapship.io",
     "namespaces.heapship.io",
 ];
+/// Labels of the webhook's own objects.
+pub const OWN_LABELS: [(&str, &str); 2] = [
+    ("app.kubernetes.io/name", "heapship"),
+    ("app.kubernetes.io/component", "webhook"),
+];
 /// Who we are in an object's managed fields.
 pub const FIELD_MANAGER: &str = "heapship";
 

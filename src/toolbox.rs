@@ -3,11 +3,11 @@
 //! In: a command line. Out: text on stdout, the reason of a failure on stderr, an exit code. Whatever they ask of a JVM goes
 //! through [`crate::attach`].
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use crate::attach::{self, Jvm};
 use crate::exit::Exit;
+pub(crate) use crate::logging::with_causes;
 
 pub mod jmap;
 pub mod jps;
@@ -70,17 +70,6 @@ pub(crate) fn end(result: Result<(), Error>) -> Exit {
             error.exit()
         }
     }
-}
-
-/// One line: the error, then what caused it.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(line, ": {error}");
-        cause = error.source();
-    }
-    line
 }
 
 /// The JVM that is meant by a PID, or by `auto` or nothing where there is only one.

@@ -5,6 +5,7 @@ pub(crate) mod caller;
 mod ending;
 pub(crate) mod fixture;
 mod limits;
+mod look_up;
 pub(crate) mod reviews;
 mod starting;
 
@@ -278,7 +279,7 @@ async fn five_hundred_reviews_at_once_are_all_answered() {
 struct Broken;
 
 impl Namespaces for Broken {
-    fn find(&self, name: &str) -> Arc<Namespace> {
+    fn find(&self, name: &str) -> Option<Arc<Namespace>> {
         panic!("no namespace {name}")
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod attach;
+mod certificates;
 mod cli;
 mod demo;
 mod docs;

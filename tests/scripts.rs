@@ -146,3 +146,42 @@ fn set_up_goes_on_without_package_lists_and_without_what_it_cannot_fetch() {
         }
     }
 }
+
+#[test]
+fn an_image_archive_has_the_same_bytes_for_the_same_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = folder.path().join("layer");
+    fs::create_dir(&layer).unwrap();
+    fs::write(layer.join("program"), "#!/bin/sh\n").unwrap();
+    let spec = serde_json::json!({"images": [
+        {"name": "localhost/one:1", "layers": [layer], "config": {"User": "1234"}},
+        {"name": "localhost/two:1", "layers": [layer], "config": {"User": "4321"}},
+    ]});
+    fs::write(folder.path().join("spec.json"), spec.to_string()).unwrap();
+    let write = |name: &str| {
+        let archive = folder.path().join(name);
+        let output = script("scripts/image-archive.py")
+            .arg(&archive)
+            .arg(folder.path().join("spec.json"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        fs::read(archive).unwrap()
+    };
+
+    let first = write("first.tar");
+    // Dates of files are not part of it.
+    fs::write(layer.join("program"), "#!/bin/sh\n").unwrap();
+    assert!(first == write("second.tar"));
+    // The layer that both share is there once: two files that say what it is, two configurations, two manifests, a layer.
+    let listed = Command::new("tar")
+        .arg("tf")
+        .arg(folder.path().join("first.tar"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 7);
+}

@@ -7,9 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use heapship::admission::rotation;
 use heapship::admission::tls::{Certificate, Files};
+use heapship::certificates::serving::{Candidates, Demand, Proof, Serving};
+use heapship::certificates::trust::Standing;
 use rcgen::ExtendedKeyUsagePurpose;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::watch;
 
 use crate::http::authority::{Authority, Pair};
 use crate::http::caller::Caller;
@@ -70,12 +73,23 @@ async fn following(authority: Authority, files: Files, interval: Duration) -> We
         None,
     )
     .await;
+    let candidates = Candidates::default();
     tokio::spawn(rotation::follow(
         webhook.files.clone(),
-        Arc::clone(&webhook.served),
+        candidates.clone(),
         Arc::clone(&webhook.metrics),
         interval,
     ));
+    let serving = Serving {
+        candidates,
+        standing: watch::channel(Standing::Absent).1,
+        demand: Demand::Nothing,
+        proof: Proof::Nothing,
+        served: Arc::clone(&webhook.served),
+        readiness: Arc::default(),
+        metrics: Arc::clone(&webhook.metrics),
+    };
+    tokio::spawn(serving.run());
     webhook
 }
 

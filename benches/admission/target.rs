@@ -98,6 +98,7 @@ pub(crate) fn serve(certificate: &str, key: &str) {
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
         },
+        version: None,
     };
     let fixed = post(|body: Bytes| async move {
         assert!(!body.is_empty());

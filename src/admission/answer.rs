@@ -23,6 +23,12 @@ pub enum Verdict {
     NotAsked,
     /// Another object, another operation, a subresource.
     NotAPodCreation,
+    /// A namespace that carries the label of those whose pods are looked at, after this answer.
+    NamespaceLabelled,
+    /// A namespace that does not, after this answer.
+    NamespaceNotLabelled,
+    /// The pod's namespace could not be learned in time, so nobody knows what it asks for.
+    NamespaceUnknown,
     /// A review with a `uid` that could not be understood.
     Unreadable,
     /// A panic: a bug of ours, to be reported.
@@ -39,8 +45,9 @@ impl Verdict {
         match self {
             Self::Injected => "injected",
             Self::Skipped(_) => "skipped",
-            Self::NotAsked | Self::NotAPodCreation => "not-asked",
-            Self::Unreadable | Self::InternalError | Self::Overloaded => "failed",
+            Self::NotAsked | Self::NotAPodCreation | Self::NamespaceNotLabelled => "not-asked",
+            Self::NamespaceLabelled => "labelled",
+            Self::Unreadable | Self::InternalError | Self::Overloaded | Self::NamespaceUnknown => "failed",
         }
     }
 
@@ -48,8 +55,10 @@ impl Verdict {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Injected | Self::NotAsked => "",
+            Self::Injected | Self::NotAsked | Self::NamespaceLabelled => "",
             Self::Skipped(label) => label,
+            Self::NamespaceNotLabelled => "namespace",
+            Self::NamespaceUnknown => "namespace-unknown",
             Self::NotAPodCreation => "not-a-pod-creation",
             Self::Unreadable => "unreadable-review",
             Self::InternalError => "internal-error",
@@ -60,13 +69,13 @@ impl Verdict {
     /// Whether the pod was admitted without anybody having looked at it.
     #[must_use]
     pub fn is_a_failure(self) -> bool {
-        matches!(self, Self::Unreadable | Self::InternalError | Self::Overloaded)
+        self.decision() == "failed"
     }
 
     /// Whether anybody would want to read about it: a log line, audit annotations.
     #[must_use]
     pub fn is_of_interest(self) -> bool {
-        !matches!(self, Self::NotAsked | Self::NotAPodCreation)
+        self.decision() != "not-asked"
     }
 }
 
@@ -165,6 +174,15 @@ impl Answer {
             "heapship admits this unchanged: the webhook is overloaded; create the pod again for an injection"
                 .to_owned(),
         ])
+    }
+
+    /// Allowed because nobody could say what the pod's namespace asks for.
+    #[must_use]
+    pub fn namespace_unknown(uid: String, namespace: &str) -> Self {
+        Self::unchanged(uid, Verdict::NamespaceUnknown).with_warnings(&[format!(
+            "heapship admits this unchanged: it could not learn in time what namespace {namespace} asks for; create the pod \
+             again for an injection"
+        )])
     }
 
     /// Says whom it is about.

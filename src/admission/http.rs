@@ -17,9 +17,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::{Held, Metrics};
 
-use super::Admission;
 use super::answer::Answer;
 use super::review;
+use super::{Admission, Look};
 
 /// The path that the API server posts to.
 pub const PATH: &str = "/mutate";
@@ -120,8 +120,8 @@ struct Edge {
 /// A body with the memory that is counted for it.
 struct Received {
     body: Bytes,
-    /// None for an empty one.
-    memory: Option<OwnedSemaphorePermit>,
+    /// Given back with the body; none for an empty one.
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// The service of the admission port.
@@ -215,7 +215,7 @@ impl Edge {
                     1 => pieces.remove(0),
                     _ => pieces.concat().into(),
                 },
-                memory,
+                _memory: memory,
             }),
         }
     }
@@ -245,33 +245,58 @@ impl Edge {
     }
 
     async fn answer(&self, received: Received, deadline: Instant) -> Result<Answer, Refused> {
-        let Received { body, memory } = received;
+        let received = Arc::new(received);
+        let look = self.in_turn(&received, deadline, Admission::admit).await?;
+        let name = match look {
+            Look::Answered(answer) => return Ok(answer),
+            Look::NamespaceWanted(name) => name,
+        };
+        // Without a turn: others, who need no look-up, do not wait for the API server.
+        let namespace = timeout_at(deadline, self.admission.namespaces.look_up(&name))
+            .await
+            .unwrap_or_default();
+        self.in_turn(&received, deadline, move |admission, body| {
+            admission.admit_from(body, namespace.as_deref())
+        })
+        .await
+    }
+
+    /// Works on a review when its turn has come, on a thread of its own where it is large.
+    async fn in_turn<T: From<Answer> + Send + 'static>(
+        &self,
+        received: &Arc<Received>,
+        deadline: Instant,
+        work: impl FnOnce(&Admission, &[u8]) -> Result<T, review::Refusal> + Send + 'static,
+    ) -> Result<T, Refused> {
         let turns = || Arc::clone(&self.turns);
         let turn = match turns().try_acquire_owned() {
             Ok(turn) => turn,
             Err(_) => match timeout_at(deadline, turns().acquire_owned()).await {
                 Ok(Ok(turn)) => turn,
                 Ok(Err(_)) | Err(_) => {
-                    return review::uid(&body).map(Answer::overloaded).ok_or(Refused::Busy);
+                    return review::uid(&received.body)
+                        .map(|uid| Answer::overloaded(uid).into())
+                        .ok_or(Refused::Busy);
                 }
             },
         };
         let admission = Arc::clone(&self.admission);
-        let is_large = body.len() >= LARGE;
+        // The work holds the body: a client that hangs up ends the request, and not what was begun for it.
+        let held = Arc::clone(received);
+        let is_large = received.body.len() >= LARGE;
         let work = move || {
-            let answer = admission.admit(&body);
-            // Not before: a client that hangs up ends the request, and not the work that was begun for it.
-            drop((body, memory, turn));
-            answer
+            let done = work(&admission, &held.body);
+            drop((held, turn));
+            done
         };
-        let answer = if is_large {
+        let done = if is_large {
             tokio::task::spawn_blocking(work)
                 .await
                 .map_err(|_| Refused::Unwritable)?
         } else {
             work()
         };
-        Ok(answer?)
+        Ok(done?)
     }
 
     fn refuse(&self, refused: &Refused, began: Instant) -> Response {

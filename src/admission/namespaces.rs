@@ -3,16 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::{self, BoxFuture, FutureExt as _};
+
 use crate::inject::Namespace;
 use crate::names;
 
-/// A source of namespaces' metadata that answers from memory: it is asked within a review.
+/// A source of namespaces' metadata.
+///
+/// The label [`names::INJECTION_LABEL`] is never among the labels that it gives: it follows from all the others, and a
+/// policy that selected by it would chase its own tail.
 pub trait Namespaces: Send + Sync {
-    /// The namespace of that name; one that is not known has a name, its label and nothing else.
-    fn find(&self, name: &str) -> Arc<Namespace>;
+    /// The namespace of that name, from memory; `None` where it was never heard of.
+    fn find(&self, name: &str) -> Option<Arc<Namespace>>;
+
+    /// Whether memory is to be trusted where it gives no reason why a pod of this namespace should be looked at. Not
+    /// where the API server calls for selected namespaces only: then its call says that memory is behind.
+    fn is_settled(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// The namespace as the cluster has it now, for the rare review that memory cannot answer; `None` where that could not
+    /// be learned. Bounded by whoever implements it: the pod's creation waits.
+    fn look_up<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<Arc<Namespace>>> {
+        future::ready(self.find(name)).boxed()
+    }
 }
 
-/// Namespaces known beforehand; without any, annotations of pods alone decide.
+/// Namespaces known beforehand; one that is not has a name, its label and nothing else. Without any, annotations of pods
+/// alone decide.
 #[derive(Clone, Debug, Default)]
 pub struct Known(BTreeMap<String, Arc<Namespace>>);
 
@@ -28,15 +46,16 @@ impl FromIterator<Namespace> for Known {
 }
 
 impl Namespaces for Known {
-    fn find(&self, name: &str) -> Arc<Namespace> {
-        self.0.get(name).cloned().unwrap_or_else(|| {
+    fn find(&self, name: &str) -> Option<Arc<Namespace>> {
+        let known = self.0.get(name).cloned();
+        Some(known.unwrap_or_else(|| {
             let name = name.to_owned();
             Arc::new(Namespace {
                 labels: [(names::NAMESPACE_NAME_LABEL.to_owned(), name.clone())].into(),
                 name,
                 ..Namespace::default()
             })
-        })
+        }))
     }
 }
 

@@ -110,15 +110,25 @@ impl<'a> Review<'a> {
     /// and subresources are other objects under the pod's name.
     #[must_use]
     pub fn created_pod(&self) -> Option<&'a RawValue> {
+        self.object
+            .filter(|_| self.is_whole("pods") && self.operation == "CREATE")
+    }
+
+    /// The namespace, if this review is about one that is being created or changed.
+    #[must_use]
+    pub fn written_namespace(&self) -> Option<&'a RawValue> {
+        let is_written = matches!(self.operation.as_ref(), "CREATE" | "UPDATE");
+        self.object.filter(|_| self.is_whole("namespaces") && is_written)
+    }
+
+    fn is_whole(&self, wanted: &str) -> bool {
         let Resource {
             group,
             version,
             plural,
         } = &self.resource;
-        let of_a_pod = group.is_empty() && version == "v1" && plural == "pods";
-        let whole = self.sub_resource.as_deref().unwrap_or_default().is_empty();
-        self.object
-            .filter(|_| of_a_pod && whole && self.operation == "CREATE")
+        let no_subresource = self.sub_resource.as_deref().unwrap_or_default().is_empty();
+        group.is_empty() && version == "v1" && plural == wanted && no_subresource
     }
 
     /// The namespace that the pod is created in: the request's, because the pod's own field may still be empty.

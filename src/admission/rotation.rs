@@ -1,4 +1,4 @@
-//! Keeps the served certificate as fresh as its files.
+//! Offers the certificate in its files whenever they change.
 //!
 //! A Secret volume is updated by swapping the symlink `..data`: a watch on the file sees that once and then nothing for
 //! ever, so the directory is watched. What no watch reports (a network file system, a directory that was replaced) is
@@ -14,9 +14,10 @@ use futures_util::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
 use tokio::time::{sleep, timeout};
 
+use crate::certificates::serving::Candidates;
 use crate::metrics::Metrics;
 
-use super::tls::{Certificate, Error, Files, Served};
+use super::tls::{Certificate, Error, Files};
 
 /// How long a change may stay unseen where the watch does not report it.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -25,29 +26,15 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Follows the files for ever. A pair that is not fit to be served is reported once and changes nothing.
-pub async fn follow(files: Files, served: Arc<Served>, metrics: Arc<Metrics>, interval: Duration) {
-    let mut watch = Watch::new(&files)
-        .inspect_err(
-            |error| tracing::warn!(%error, "cannot watch the certificate's directory; reading it on a timer"),
-        )
-        .ok();
+pub async fn follow(files: Files, candidates: Candidates, metrics: Arc<Metrics>, interval: Duration) {
+    let mut changes = Changes::of(&[&files.certificate, &files.key]);
     let mut last_complaint = String::new();
     // Reading comes first: what changed between the start and the watch would otherwise wait for the timer.
     loop {
-        let mut outcome = refresh(&files, &served, SystemTime::now());
-        if outcome.is_err() {
-            // The files may have been swapped between the reading of one and of the other: that is no fault.
-            sleep(SETTLE).await;
-            outcome = refresh(&files, &served, SystemTime::now());
-        }
-        match outcome {
-            Ok(changed) => {
+        match read(&files).await {
+            Ok(certificate) => {
                 last_complaint.clear();
-                if changed {
-                    let expires = served.current().expires;
-                    metrics.certificate_expiry.set(expires);
-                    tracing::info!(expires, "serving a new certificate");
-                }
+                candidates.offer(Arc::new(certificate));
             }
             Err(error) => {
                 let complaint = error.to_string();
@@ -61,38 +48,56 @@ pub async fn follow(files: Files, served: Arc<Served>, metrics: Arc<Metrics>, in
                 }
             }
         }
-        changed(&mut watch, interval).await;
+        changes.next(interval).await;
     }
 }
 
-/// Reads the files once and serves what they hold if it is new; tells whether it was.
-pub fn refresh(files: &Files, served: &Served, now: SystemTime) -> Result<bool, Error> {
-    let found = Certificate::load(files, now)?;
-    let is_new = !found.is_same(&served.current());
-    if is_new {
-        served.replace(found);
+async fn read(files: &Files) -> Result<Certificate, Error> {
+    match Certificate::load(files, SystemTime::now()) {
+        Ok(certificate) => Ok(certificate),
+        // The files may have been swapped between the reading of one and of the other: that is no fault.
+        Err(_) => {
+            sleep(SETTLE).await;
+            Certificate::load(files, SystemTime::now())
+        }
     }
-    Ok(is_new)
 }
 
-async fn changed(watch: &mut Option<Watch>, interval: Duration) {
-    let Some(active) = watch else {
-        sleep(interval).await;
-        return;
-    };
-    match timeout(interval, active.event()).await {
-        // Between two looks the directory may have become another one: the same path, a new inode.
-        Err(_) => active.renew(),
-        Ok(Ok(())) => {
-            for _ in 0..20 {
-                if timeout(SETTLE, active.event()).await.is_err() {
-                    break;
+/// Tells when files may have changed.
+pub struct Changes {
+    watch: Option<Watch>,
+}
+
+impl Changes {
+    /// Of these files, by their directories.
+    #[must_use]
+    pub fn of(files: &[&Path]) -> Self {
+        let watch = Watch::new(files)
+            .inspect_err(|error| tracing::warn!(%error, "cannot watch a certificate's directory; reading it on a timer"))
+            .ok();
+        Self { watch }
+    }
+
+    /// Waits for a change and until it is whole, or for `interval`.
+    pub async fn next(&mut self, interval: Duration) {
+        let Some(active) = &mut self.watch else {
+            sleep(interval).await;
+            return;
+        };
+        match timeout(interval, active.event()).await {
+            // Between two looks the directory may have become another one: the same path, a new inode.
+            Err(_) => active.renew(),
+            Ok(Ok(())) => {
+                for _ in 0..20 {
+                    if timeout(SETTLE, active.event()).await.is_err() {
+                        break;
+                    }
                 }
             }
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the watch on the certificate's directory broke; reading it on a timer");
-            *watch = None;
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the watch on a certificate's directory broke; reading it on a timer");
+                self.watch = None;
+            }
         }
     }
 }
@@ -103,14 +108,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(files: &Files) -> io::Result<Self> {
-        let Files { certificate, key } = files;
+    fn new(files: &[&Path]) -> io::Result<Self> {
         let watch = Self {
             events: Inotify::init()?.into_event_stream([0; 4096])?,
-            directories: [certificate, key]
-                .into_iter()
-                .map(|file| directory(file))
-                .collect(),
+            directories: files.iter().map(|file| directory(file)).collect(),
         };
         for directory in &watch.directories {
             watch.add(directory)?;

@@ -12,7 +12,7 @@ use super::*;
 struct Broken;
 
 impl Namespaces for Broken {
-    fn find(&self, name: &str) -> Arc<Namespace> {
+    fn find(&self, name: &str) -> Option<Arc<Namespace>> {
         panic!("no namespace {name}")
     }
 }
@@ -26,6 +26,27 @@ fn admission(namespaces: impl Namespaces + 'static) -> Admission {
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
         },
+        version: None,
+    }
+}
+
+fn answered(admission: &Admission, body: &[u8]) -> Answer {
+    match admission.admit(body).unwrap() {
+        Look::Answered(answer) => answer,
+        Look::NamespaceWanted(name) => panic!("{name} is wanted"),
+    }
+}
+
+/// Memory that is behind the cluster.
+struct Behind(Known);
+
+impl Namespaces for Behind {
+    fn find(&self, name: &str) -> Option<Arc<Namespace>> {
+        (name != "new").then(|| self.0.find(name)).flatten()
+    }
+
+    fn is_settled(&self, name: &str) -> bool {
+        name == "settled"
     }
 }
 
@@ -51,7 +72,7 @@ fn response(answer: &Answer) -> Value {
 
 #[test]
 fn a_panic_admits_the_pod_and_says_so() {
-    let answer = admission(Broken).admit(&body(&json!({}))).unwrap();
+    let answer = answered(&admission(Broken), &body(&json!({})));
     assert_eq!(answer.verdict, Verdict::InternalError);
     let response = response(&answer);
     assert_eq!(
@@ -73,7 +94,7 @@ fn a_panic_admits_the_pod_and_says_so() {
 #[test]
 fn a_pod_that_nobody_asked_about_gets_the_shortest_answer() {
     let pod = json!({ "metadata": { "annotations": { "other": "x" } }, "spec": { "containers": [] } });
-    let answer = admission(Known::default()).admit(&body(&pod)).unwrap();
+    let answer = answered(&admission(Known::default()), &body(&pod));
     assert_eq!(answer.verdict, Verdict::NotAsked);
     assert_eq!(response(&answer), json!({ "uid": "u", "allowed": true }));
 }
@@ -86,9 +107,10 @@ fn a_namespace_that_asks_has_its_pods_looked_at() {
         ..Namespace::default()
     };
     let looked_at = |namespaces: Known| {
-        let answer = admission(namespaces)
-            .admit(&body(&json!({ "metadata": { "name": "app" } })))
-            .unwrap();
+        let answer = answered(
+            &admission(namespaces),
+            &body(&json!({ "metadata": { "name": "app" } })),
+        );
         answer.subject.owner == "Pod/app"
     };
     assert!(looked_at(Known::from_iter([shop])));
@@ -104,7 +126,7 @@ fn a_pod_that_is_asked_for_comes_back_injected_and_a_second_call_changes_nothing
         "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
     });
     let admission = admission(Known::default());
-    let first = admission.admit(&body(&pod)).unwrap();
+    let first = answered(&admission, &body(&pod));
     assert_eq!(
         (first.verdict, first.subject.owner.as_str()),
         (Verdict::Injected, "Pod/app")
@@ -119,7 +141,7 @@ fn a_pod_that_is_asked_for_comes_back_injected_and_a_second_call_changes_nothing
     )
     .unwrap();
 
-    let second = response(&admission.admit(&body(&patched)).unwrap());
+    let second = response(&answered(&admission, &body(&patched)));
     assert_eq!(second.get("patch"), None);
     assert_eq!(second["auditAnnotations"], first["auditAnnotations"]);
     assert_eq!(second.get("warnings"), first.get("warnings"));
@@ -131,13 +153,103 @@ fn a_skipped_pod_is_told_why() {
         "metadata": { "name": "app", "annotations": { "heapship.io/inject": "true" } },
         "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
     });
-    let answer = admission(Known::default()).admit(&body(&pod)).unwrap();
+    let answer = answered(&admission(Known::default()), &body(&pod));
     assert_eq!(answer.verdict, Verdict::Skipped("no-destination"));
     assert!(
         answer.warnings()[0].contains("no destination"),
         "{:?}",
         answer.warnings()
     );
+}
+
+fn in_namespace(name: &str, pod: &Value) -> Vec<u8> {
+    let mut review: Value = serde_json::from_slice(&body(pod)).unwrap();
+    review["request"]["namespace"] = json!(name);
+    serde_json::to_vec(&review).unwrap()
+}
+
+#[test]
+fn a_namespace_is_looked_up_when_memory_does_not_explain_why_we_were_asked() {
+    let admission = admission(Behind(Known::default()));
+    let silent = json!({ "metadata": { "name": "app" } });
+    let asking = json!({ "metadata": { "name": "app", "annotations": { "heapship.io/inject": "true" } } });
+    let wanted = |name, pod| matches!(admission.admit(&in_namespace(name, pod)).unwrap(), Look::NamespaceWanted(wanted) if wanted == name);
+    assert!(
+        wanted("new", &silent) && wanted("new", &asking),
+        "nobody has heard of it"
+    );
+    assert!(
+        wanted("old", &silent),
+        "the label must have been put there meanwhile"
+    );
+    assert!(!wanted("old", &asking), "the pod itself is the reason");
+    assert!(!wanted("settled", &silent), "it was looked up a moment ago");
+}
+
+#[test]
+fn what_a_look_up_found_decides_and_nothing_found_is_said() {
+    let admission = admission(Behind(Known::default()));
+    let review = in_namespace(
+        "new",
+        &json!({ "metadata": { "name": "app" }, "spec": { "containers": [] } }),
+    );
+    let answer = |found: Option<Namespace>| admission.admit_from(&review, found.as_ref()).unwrap();
+    let asking = Namespace {
+        annotations: [("heapship.io/inject".to_owned(), "true".to_owned())].into(),
+        ..Namespace::default()
+    };
+    assert_eq!(answer(Some(asking)).subject.owner, "Pod/app");
+    assert_eq!(answer(Some(Namespace::default())).verdict, Verdict::NotAsked);
+    let unknown = answer(None);
+    assert_eq!(
+        (unknown.verdict.decision(), unknown.verdict.reason()),
+        ("failed", "namespace-unknown")
+    );
+    assert!(
+        unknown.warnings()[0].contains("namespace new"),
+        "{:?}",
+        unknown.warnings()
+    );
+}
+
+#[test]
+fn a_namespace_that_is_written_is_answered_with_its_label() {
+    let admission = admission(Known::default());
+    let mut review: Value = serde_json::from_slice(&body(
+        &json!({ "metadata": { "name": "shop", "annotations": { "heapship.io/inject": "true" } } }),
+    ))
+    .unwrap();
+    review["request"]["resource"]["resource"] = json!("namespaces");
+    let answer = answered(&admission, &serde_json::to_vec(&review).unwrap());
+    assert_eq!(
+        (answer.verdict, answer.subject.owner.as_str()),
+        (Verdict::NamespaceLabelled, "Namespace/shop")
+    );
+    assert_eq!(response(&answer)["patchType"], "JSONPatch");
+    review["request"]["object"] = json!("text");
+    let answer = answered(&admission, &serde_json::to_vec(&review).unwrap());
+    assert_eq!(answer.verdict, Verdict::Unreadable);
+}
+
+#[test]
+fn an_upgrade_of_the_cluster_is_heeded_by_the_next_review() {
+    let version = Arc::new(ArcSwap::from_pointee(KubernetesVersion { major: 1, minor: 28 }));
+    let admission = Admission {
+        version: Some(Arc::clone(&version)),
+        ..admission(Known::default())
+    };
+    let pod = json!({
+        "metadata": { "name": "app", "annotations": {
+            "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop",
+        } },
+        "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+    });
+    assert!(matches!(
+        answered(&admission, &body(&pod)).verdict,
+        Verdict::Skipped(_)
+    ));
+    version.store(Arc::new(KubernetesVersion { major: 1, minor: 29 }));
+    assert_eq!(answered(&admission, &body(&pod)).verdict, Verdict::Injected);
 }
 
 proptest! {
@@ -148,7 +260,7 @@ proptest! {
         } else {
             serde_json::from_str(&text).unwrap_or(json!(text))
         };
-        let answer = admission(Known::default()).admit(&body(&object)).unwrap();
+        let answer = answered(&admission(Known::default()), &body(&object));
         prop_assert_eq!(&response(&answer)["allowed"], &json!(true));
     }
 }

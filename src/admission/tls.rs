@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -122,7 +122,7 @@ impl Certificate {
                 from: rfc3339(begins),
             });
         }
-        let key = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| match error {
+        Self::new(chain, private, expires).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => Error::Mismatch {
                 certificate: certificate.clone(),
                 key: key.clone(),
@@ -131,11 +131,30 @@ impl Certificate {
                 file: key.clone(),
                 what: other.to_string(),
             },
-        })?;
+        })
+    }
+
+    /// A chain that ends at `expires`, in seconds since 1970, and the key of its first certificate. Whether it is valid
+    /// now is not looked at.
+    ///
+    /// # Errors
+    /// When the key is of no kind that can be served, or of another certificate.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        private: PrivateKeyDer<'static>,
+        expires: i64,
+    ) -> Result<Self, rustls::Error> {
+        let key = CertifiedKey::from_der(chain, private, &provider())?;
         Ok(Self {
             key: Arc::new(key),
             expires,
         })
+    }
+
+    /// What a client is shown: the certificate, then its intermediates.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
     }
 
     /// Whether both would be told apart by a client.
@@ -145,32 +164,36 @@ impl Certificate {
     }
 }
 
-/// The certificate of new connections. Those that are open keep the one they began with.
-#[derive(Debug)]
-pub struct Served(ArcSwap<Certificate>);
+/// The certificate of new connections. Those that are open keep the one they began with. Until there is one, handshakes
+/// fail.
+#[derive(Debug, Default)]
+pub struct Served(ArcSwapOption<Certificate>);
 
 impl Served {
-    /// Begins with a certificate: there is no server without one.
+    /// Begins with a certificate.
     #[must_use]
     pub fn new(certificate: Certificate) -> Self {
-        Self(ArcSwap::from_pointee(certificate))
+        Self(ArcSwapOption::from_pointee(certificate))
     }
 
     /// The one in use.
     #[must_use]
-    pub fn current(&self) -> Arc<Certificate> {
+    pub fn current(&self) -> Option<Arc<Certificate>> {
         self.0.load_full()
     }
 
     /// Serves another one from the next handshake on.
-    pub fn replace(&self, certificate: Certificate) {
-        self.0.store(Arc::new(certificate));
+    pub fn replace(&self, certificate: Arc<Certificate>) {
+        self.0.store(Some(certificate));
     }
 }
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().key))
+        self.0
+            .load()
+            .as_ref()
+            .map(|certificate| Arc::clone(&certificate.key))
     }
 }
 
@@ -203,11 +226,11 @@ pub fn server_config(served: Arc<Served>, client_ca: Option<&Path>) -> Result<Ar
 }
 
 /// Named, not the process's default: nothing that another crate installs can change what we serve with.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn read(what: &'static str, file: &Path, argument: &'static str) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(what: &'static str, file: &Path, argument: &'static str) -> Result<Vec<u8>, Error> {
     std::fs::read(file).map_err(|source| Error::Read {
         what,
         file: file.to_owned(),
@@ -216,7 +239,8 @@ fn read(what: &'static str, file: &Path, argument: &'static str) -> Result<Vec<u
     })
 }
 
-fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Error::Unusable {

@@ -1,6 +1,5 @@
 //! `heapship webhook`: the admission server in its container.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,18 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 
-use crate::admission::namespaces::Known;
-use crate::admission::server::{Counts, Limits, Server};
+use crate::admission::server::Limits;
 use crate::admission::tls::{Certificate, Files, Served, server_config};
-use crate::admission::{Admission, health, http, rotation};
+use crate::certificates::secret::Place;
+use crate::certificates::{Lifetimes, Service, provided};
 use crate::exit::Exit;
-use crate::inject::{Cluster, KubernetesVersion};
+use crate::inject::KubernetesVersion;
 use crate::logging;
-use crate::metrics::Metrics;
 use crate::names;
 use crate::quantity::parse_duration;
 use crate::settings::policy::Policies;
-use crate::shutdown::Signals;
+
+use serve::{Prepared, Source};
+
+mod serve;
 
 /// Serves the admission webhook until it is asked to end
 #[derive(Clone, Debug, clap::Args)]
@@ -40,12 +41,13 @@ pub struct Arguments {
         env = "HEAPSHIP_HEALTH_LISTEN"
     )]
     health_listen: SocketAddr,
-    /// The certificate and its intermediates, PEM; a change of the file is followed
-    #[arg(long, value_name = "FILE", env = "HEAPSHIP_TLS_CERT")]
-    tls_cert: PathBuf,
+    /// The certificate and its intermediates, PEM; a change of the file is followed. Without it certificates are made and
+    /// kept in a Secret
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "HEAPSHIP_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM
-    #[arg(long, value_name = "FILE", env = "HEAPSHIP_TLS_KEY")]
-    tls_key: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "HEAPSHIP_TLS_KEY")]
+    tls_key: Option<PathBuf>,
     /// Serve only clients with a certificate of this CA, PEM
     #[arg(long, value_name = "FILE", env = "HEAPSHIP_CLIENT_CA")]
     client_ca: Option<PathBuf>,
@@ -60,9 +62,42 @@ pub struct Arguments {
         env = "HEAPSHIP_CLUSTER"
     )]
     cluster_name: String,
-    /// Version of the API server
-    #[arg(long, value_name = "1.N", default_value_t = KubernetesVersion::NEWEST, value_parser = kubernetes_version, env = "HEAPSHIP_KUBERNETES_VERSION")]
-    kubernetes_version: KubernetesVersion,
+    /// Oldest version that a pod may meet; else the cluster is asked, or the newest is assumed without --registration
+    #[arg(long, value_name = "1.N", value_parser = kubernetes_version, env = "HEAPSHIP_KUBERNETES_VERSION")]
+    kubernetes_version: Option<KubernetesVersion>,
+    /// Name of the MutatingWebhookConfiguration; with it the webhook talks to the API server: it watches namespaces, keeps
+    /// their labels, and keeps the caBundle where the certificates are its own or --ca-bundle is given
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "namespace",
+        env = "HEAPSHIP_REGISTRATION"
+    )]
+    registration: Option<String>,
+    /// Name of the Service by which the API server calls
+    #[arg(long, value_name = "NAME", default_value = names::WEBHOOK, env = "HEAPSHIP_SERVICE")]
+    service: String,
+    /// Secret of the certificates that the replicas make
+    #[arg(long, value_name = "NAME", default_value = names::CERTIFICATES_SECRET, env = "HEAPSHIP_CERTIFICATE_SECRET")]
+    certificate_secret: String,
+    /// Deployment that owns that Secret
+    #[arg(long, value_name = "NAME", default_value = names::WEBHOOK, env = "HEAPSHIP_DEPLOYMENT")]
+    deployment: String,
+    /// CAs that the registration's caBundle shall hold, PEM; a change of the file is followed
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        requires = "registration",
+        env = "HEAPSHIP_CA_BUNDLE"
+    )]
+    ca_bundle: Option<PathBuf>,
+    /// How long a CA lives that is made here; it is renewed at two thirds
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = lifetime, env = "HEAPSHIP_CA_LIFETIME")]
+    ca_lifetime: Duration,
+    /// How long a certificate lives that is made here; it is renewed at two thirds
+    #[arg(long, value_name = "DURATION", default_value = "720h", value_parser = lifetime, env = "HEAPSHIP_CERTIFICATE_LIFETIME")]
+    certificate_lifetime: Duration,
     /// The webhook's own namespace, whose pods are never touched
     #[arg(long, value_name = "NAME", env = "HEAPSHIP_NAMESPACE")]
     namespace: Option<String>,
@@ -91,11 +126,11 @@ pub fn run(arguments: Arguments) -> Exit {
     std::panic::set_hook(Box::new(
         |panic| tracing::error!(%panic, "a bug: please report it"),
     ));
-    let prepared = match Prepared::read(arguments) {
+    let prepared = match prepare(arguments) {
         Ok(prepared) => prepared,
         Err(error) => return end(Exit::Usage, &error),
     };
-    match serve(prepared) {
+    match serve::serve(prepared) {
         Ok(()) => Exit::Done,
         Err(error) => end(Exit::Failed, &error),
     }
@@ -107,67 +142,99 @@ fn end(exit: Exit, error: &anyhow::Error) -> Exit {
 }
 
 /// What is read before a socket is bound: a webhook that could not answer must not look as if it could.
-struct Prepared {
-    listen: SocketAddr,
-    health_listen: SocketAddr,
-    files: Files,
-    served: Arc<Served>,
-    tls: Arc<rustls::ServerConfig>,
-    admission: Admission,
-    limits: Limits,
-}
-
-impl Prepared {
-    fn read(arguments: Arguments) -> anyhow::Result<Self> {
-        let Arguments {
-            listen,
-            health_listen,
-            tls_cert,
-            tls_key,
-            client_ca,
-            policy_file,
-            cluster_name,
-            kubernetes_version,
-            namespace,
+fn prepare(arguments: Arguments) -> anyhow::Result<Prepared> {
+    let Arguments {
+        listen,
+        health_listen,
+        tls_cert,
+        tls_key,
+        client_ca,
+        policy_file,
+        cluster_name,
+        kubernetes_version,
+        registration,
+        service,
+        certificate_secret,
+        deployment,
+        ca_bundle,
+        ca_lifetime,
+        certificate_lifetime,
+        namespace,
+        drain,
+        log_format: _,
+        log: _,
+    } = arguments;
+    let registration = match (registration, &namespace) {
+        (None, _) => None,
+        (Some(name), Some(namespace)) => Some(serve::Registration {
+            name,
+            service: Service {
+                name: service,
+                namespace: namespace.clone(),
+            },
+        }),
+        (Some(_), None) => {
+            bail!("cannot keep the registration without knowing the Service; give --namespace")
+        }
+    };
+    let (source, served) = match (tls_cert, tls_key, &registration) {
+        (Some(certificate), Some(key), _) => {
+            let files = Files { certificate, key };
+            let served = Served::new(Certificate::load(&files, SystemTime::now())?);
+            let bundle = match ca_bundle {
+                Some(file) => Some((provided::load(&file)?, file)),
+                None => None,
+            };
+            (Source::Files { files, bundle }, served)
+        }
+        (None, None, Some(serve::Registration { name: _, service })) => {
+            let lifetimes = Lifetimes {
+                authority: ca_lifetime,
+                certificate: certificate_lifetime,
+            };
+            if lifetimes.certificate > lifetimes.authority {
+                bail!(
+                    "a certificate cannot outlive its CA; raise --ca-lifetime or lower --certificate-lifetime"
+                );
+            }
+            let place = Place {
+                secret: certificate_secret,
+                deployment,
+                service: service.clone(),
+            };
+            (Source::SelfManaged { place, lifetimes }, Served::default())
+        }
+        (None, None, None) => bail!(
+            "there is no certificate to serve; give --tls-cert and --tls-key, or --registration and --namespace to have \
+             certificates made"
+        ),
+        (Some(_), None, _) | (None, Some(_), _) => bail!("give --tls-cert and --tls-key together"),
+    };
+    let served = Arc::new(served);
+    let tls = server_config(Arc::clone(&served), client_ca.as_deref())?;
+    let policies = match policy_file {
+        Some(file) => policies(&file, registration.is_some())?,
+        None => Policies::default(),
+    };
+    Ok(Prepared {
+        listen,
+        health_listen,
+        source,
+        registration,
+        served,
+        tls,
+        policies: Arc::new(policies),
+        cluster_name,
+        kubernetes_version,
+        namespace,
+        limits: Limits {
             drain,
-            log_format: _,
-            log: _,
-        } = arguments;
-        let files = Files {
-            certificate: tls_cert,
-            key: tls_key,
-        };
-        let served = Arc::new(Served::new(Certificate::load(&files, SystemTime::now())?));
-        let tls = server_config(Arc::clone(&served), client_ca.as_deref())?;
-        let policies = policy_file
-            .as_deref()
-            .map(policies)
-            .transpose()?
-            .unwrap_or_default();
-        Ok(Self {
-            listen,
-            health_listen,
-            files,
-            served,
-            tls,
-            admission: Admission {
-                namespaces: Arc::new(Known::default()),
-                policies: Arc::new(policies),
-                cluster: Cluster {
-                    name: cluster_name,
-                    version: kubernetes_version,
-                    own_namespace: namespace,
-                },
-            },
-            limits: Limits {
-                drain,
-                ..Limits::default()
-            },
-        })
-    }
+            ..Limits::default()
+        },
+    })
 }
 
-fn policies(file: &Path) -> anyhow::Result<Policies> {
+fn policies(file: &Path, namespaces_are_watched: bool) -> anyhow::Result<Policies> {
     let text = std::fs::read_to_string(file).with_context(|| {
         format!(
             "cannot read the policies {}; correct --policy-file",
@@ -176,6 +243,9 @@ fn policies(file: &Path) -> anyhow::Result<Policies> {
     })?;
     let policies =
         Policies::from_yaml(&text).with_context(|| format!("cannot use the policies {}", file.display()))?;
+    if namespaces_are_watched {
+        return Ok(policies);
+    }
     // A selector over labels that nobody knows would select nothing, and nobody would learn why.
     let unknown = policies
         .namespace_labels_used()
@@ -183,7 +253,7 @@ fn policies(file: &Path) -> anyhow::Result<Policies> {
     if let Some((policy, label)) = unknown {
         bail!(
             "cannot use the policies {}: policy {policy} selects namespaces by their label {label}, which this webhook does \
-             not know; name them in spec.namespaces, or select by {}",
+             not know; give --registration, name them in spec.namespaces, or select by {}",
             file.display(),
             names::NAMESPACE_NAME_LABEL
         );
@@ -191,65 +261,20 @@ fn policies(file: &Path) -> anyhow::Result<Policies> {
     Ok(policies)
 }
 
-fn serve(prepared: Prepared) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?
-        .block_on(serve_until_asked(prepared))
-}
-
-async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
-    let Prepared {
-        listen,
-        health_listen,
-        files,
-        served,
-        tls,
-        admission,
-        limits,
-    } = prepared;
-    // Before the sockets, because whoever can connect can also expect a drain.
-    let mut signals = Signals::install().context("cannot handle signals")?;
-    let metrics = Arc::new(Metrics::default());
-    metrics.certificate_expiry.set(served.current().expires);
-    let counts = Counts {
-        connections: metrics.connections.clone(),
-        handshake_failures: metrics.handshake_failures.clone(),
-    };
-    let router = http::router(Arc::new(admission), Arc::clone(&metrics), http::Limits::default());
-    let admission = Server::bind(listen, Some(tls), router, limits, counts)
-        .await
-        .map_err(|error| unbound(error, listen, "--listen"))?;
-    let health_router = health::router(Arc::clone(&metrics));
-    let health = Server::bind(health_listen, None, health_router, limits, Counts::default())
-        .await
-        .map_err(|error| unbound(error, health_listen, "--health-listen"))?;
-    tracing::info!(address = %admission.address()?, health = %health.address()?, "serving");
-    let rotation = tokio::spawn(rotation::follow(files, served, metrics, rotation::INTERVAL));
-    let health = tokio::spawn(health.run(std::future::pending()));
-    admission
-        .run(async {
-            let signal = signals.next().await;
-            tracing::info!(signal, "asked to end");
-        })
-        .await;
-    health.abort();
-    rotation.abort();
-    Ok(())
-}
-
-/// What the system said about an address, and what helps.
-fn unbound(error: io::Error, address: SocketAddr, argument: &str) -> anyhow::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use: free it, or change",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address: change",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: change",
-        _ => "change",
-    };
-    anyhow::Error::new(error).context(format!("cannot listen on {address}; {remedy} {argument}"))
+/// Whole seconds is what certificates can say, and below ten of them a renewal is hardly done before the next.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = parse_duration(text).map_err(|error| error.to_string())?;
+    if (SHORTEST..=LONGEST).contains(&lifetime) {
+        Ok(lifetime)
+    } else {
+        Err("not between 10s and 876000h".to_owned())
+    }
 }
 
 fn kubernetes_version(text: &str) -> Result<KubernetesVersion, &'static str> {
     KubernetesVersion::parse(text).ok_or("not a version like 1.36")
 }
+
+const SHORTEST: Duration = Duration::from_secs(10);
+/// A hundred years; dates beyond the year 9999 cannot be written.
+const LONGEST: Duration = Duration::from_hours(876_000);

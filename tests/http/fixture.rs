@@ -76,6 +76,7 @@ impl Webhook {
                 version: KubernetesVersion::NEWEST,
                 own_namespace: None,
             },
+            version: None,
         };
         let router = http::router(Arc::new(admission), Arc::clone(&metrics), options.http);
         let counts = Counts {

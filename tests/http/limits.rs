@@ -26,7 +26,7 @@ struct Gate {
 }
 
 impl Namespaces for Gate {
-    fn find(&self, name: &str) -> Arc<Namespace> {
+    fn find(&self, name: &str) -> Option<Arc<Namespace>> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let bound = Duration::from_secs(10);
         drop(

@@ -36,6 +36,24 @@ fn a_pods_creation_is_understood_and_its_text_kept_as_it_came() {
 }
 
 #[test]
+fn a_namespace_is_of_interest_when_it_is_created_or_changed() {
+    let written = |operation: &str, subresource: &str| {
+        let mut request = pod_request();
+        request["resource"]["resource"] = json!("namespaces");
+        request["operation"] = json!(operation);
+        request["subResource"] = json!(subresource);
+        let body = review(&request);
+        let Ok(Reading::Clear(review)) = read(&body) else {
+            panic!("not understood")
+        };
+        assert!(review.created_pod().is_none());
+        review.written_namespace().is_some()
+    };
+    assert!(written("CREATE", "") && written("UPDATE", ""));
+    assert!(!written("DELETE", "") && !written("UPDATE", "status") && !written("UPDATE", "finalize"));
+}
+
+#[test]
 fn nothing_but_the_creation_of_a_whole_pod_is_a_pods_creation() {
     for (pointer, value) in [
         ("/operation", json!("UPDATE")),

@@ -1,0 +1,406 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::*;
+
+mod api;
+
+use api::{ApiServer, Call, namespace};
+
+const NAMESPACES: &str = "GET /api/v1/namespaces?";
+const OURS: &str = "heapship.io/inject";
+
+struct Scene {
+    server: ApiServer,
+    client: Client,
+    metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
+}
+
+impl Scene {
+    fn begin() -> Self {
+        let (client, server) = ApiServer::start();
+        let metrics = Arc::new(Metrics::default());
+        let memory = Arc::new(Memory::new(client.clone(), Arc::clone(&metrics)));
+        Self {
+            server,
+            client,
+            metrics,
+            memory,
+        }
+    }
+
+    fn follow(&self) {
+        let (api, memory) = (Api::all(self.client.clone()), Arc::clone(&self.memory));
+        tokio::spawn(follow(api, None, move |event| memory.take(event)));
+    }
+
+    fn take(&self, object: &Value) {
+        self.memory
+            .take(Event::Changed(serde_json::from_value(object.clone()).unwrap()));
+    }
+
+    fn keep(&self) -> watch::Sender<Registration> {
+        let (told, registration) = watch::channel(Registration::Unread);
+        let keeper = Keeper {
+            client: self.client.clone(),
+            memory: Arc::clone(&self.memory),
+            policies: Arc::default(),
+            registration,
+            metrics: Arc::clone(&self.metrics),
+        };
+        tokio::spawn(keeper.run());
+        told
+    }
+
+    fn asks(&self, name: &str) -> Option<bool> {
+        let namespace = self.memory.find(name)?;
+        Some(crate::admission::namespaces::asks(&namespace))
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let waited = timeout(Duration::from_secs(10), async {
+            while !condition(self) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        });
+        waited.await.expect(what);
+    }
+}
+
+fn present() -> Registration {
+    Registration::Present {
+        own_namespace: Some("heapship-system".to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn namespaces_are_listed_page_by_page_and_then_followed() {
+    let mut scene = Scene::begin();
+    scene.follow();
+    let call = scene.server.next(NAMESPACES).await;
+    assert!(call.line.contains("limit=500"), "{}", call.line);
+    call.list(
+        "7",
+        "more",
+        &[namespace("a", "3", &[OURS, "other"], Some("enabled"))],
+    );
+    let call = scene.server.next(NAMESPACES).await;
+    assert!(call.line.contains("continue=more"), "{}", call.line);
+    assert_eq!(scene.asks("a"), None, "half a list is no snapshot");
+    call.list("7", "", &[namespace("b", "4", &[], None)]);
+    let call = scene.server.next(NAMESPACES).await;
+    assert!(
+        call.line.contains("watch=true") && call.line.contains("resourceVersion=7"),
+        "{}",
+        call.line
+    );
+    assert_eq!((scene.asks("a"), scene.asks("b")), (Some(true), Some(false)));
+    let a = scene.memory.entry("a").unwrap();
+    assert_eq!(a.carried.as_deref(), Some("enabled"));
+    assert!(!a.namespace.labels.contains_key("heapship.io/injection"));
+    assert_eq!(
+        a.namespace.annotations.len(),
+        1,
+        "annotations of others are dropped"
+    );
+
+    let watching = call.watch();
+    watching
+        .send("MODIFIED", &namespace("b", "8", &[OURS], None))
+        .await;
+    watching.send("DELETED", &namespace("a", "9", &[], None)).await;
+    scene
+        .until("both changes arrive", |scene| {
+            (scene.asks("a"), scene.asks("b")) == (None, Some(true))
+        })
+        .await;
+    assert_eq!(scene.metrics.namespaces.get(), 1);
+}
+
+#[tokio::test]
+async fn a_broken_watch_keeps_what_was_known_says_so_and_goes_on_where_it_was() {
+    let mut scene = Scene::begin();
+    scene.follow();
+    scene
+        .server
+        .next(NAMESPACES)
+        .await
+        .list("7", "", &[namespace("a", "3", &[OURS], None)]);
+    let watching = scene.server.next(NAMESPACES).await.watch();
+    watching
+        .send(
+            "BOOKMARK",
+            &json!({ "kind": "Namespace", "apiVersion": "v1", "metadata": { "resourceVersion": "20" } }),
+        )
+        .await;
+    watching.fail(500).await;
+    scene
+        .until("it is said", |scene| scene.metrics.namespaces_stale.get() == 1)
+        .await;
+    assert_eq!(scene.asks("a"), Some(true));
+    // The API server is away for a while.
+    scene.server.next(NAMESPACES).await.refuse(503);
+    let call = scene.server.next(NAMESPACES).await;
+    assert!(call.line.contains("resourceVersion=20"), "{}", call.line);
+    let _watching = call.watch();
+    scene
+        .until("it stands again", |scene| {
+            scene.metrics.namespaces_stale.get() == 0
+        })
+        .await;
+    assert_eq!(scene.metrics.namespace_watch_failures.get(), 2);
+}
+
+#[tokio::test]
+async fn what_vanished_in_a_gap_is_gone_after_the_next_list() {
+    let mut scene = Scene::begin();
+    scene.follow();
+    let both = [namespace("a", "3", &[OURS], None), namespace("b", "4", &[], None)];
+    scene.server.next(NAMESPACES).await.list("7", "", &both);
+    scene.server.next(NAMESPACES).await.watch().fail(410).await;
+    let call = scene.server.next(NAMESPACES).await;
+    assert!(!call.line.contains("watch="), "a fresh list: {}", call.line);
+    call.list("90", "", &[namespace("b", "80", &[OURS], None)]);
+    scene
+        .until("the new list is in force", |scene| {
+            (scene.asks("a"), scene.asks("b")) == (None, Some(true))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_api_servers_own_words() {
+    let (client, mut server) = ApiServer::start();
+    let api: Api<Metadata> = Api::all(client);
+    let asked = tokio::spawn(async move { api.get("a").await });
+    server.next("GET /api/v1/namespaces/a").await.refuse(403);
+    assert_eq!(
+        in_words(&asked.await.unwrap().unwrap_err()),
+        "as the test wants it"
+    );
+}
+
+#[tokio::test]
+async fn a_position_that_never_works_is_given_up() {
+    let mut scene = Scene::begin();
+    scene.follow();
+    scene.server.next(NAMESPACES).await.list("7", "", &[]);
+    for _ in 0..3 {
+        let call = scene.server.next(NAMESPACES).await;
+        assert!(call.line.contains("watch=true"), "{}", call.line);
+        // As an API server says whose store was restored from an older backup.
+        call.refuse(504);
+    }
+    let call = scene.server.next(NAMESPACES).await;
+    assert!(!call.line.contains("watch="), "{}", call.line);
+}
+
+#[tokio::test]
+async fn a_look_up_asks_once_and_is_bounded() {
+    let mut scene = Scene::begin();
+    let look_up = |memory: &Arc<Memory>| {
+        let memory = Arc::clone(memory);
+        tokio::spawn(async move { memory.look_up("new").await })
+    };
+    let path = "GET /api/v1/namespaces/new";
+    let found = look_up(&scene.memory);
+    scene
+        .server
+        .next(path)
+        .await
+        .answer(200, &namespace("new", "5", &[OURS], Some("enabled")));
+    assert_eq!(found.await.unwrap().unwrap().annotations.len(), 1);
+    assert!(
+        scene.memory.find("new").is_none(),
+        "the watch alone fills the memory"
+    );
+
+    let gone = look_up(&scene.memory);
+    scene.server.next(path).await.refuse(404);
+    assert!(gone.await.unwrap().is_none());
+
+    let slow = look_up(&scene.memory);
+    let _never_answered: Call = scene.server.next(path).await;
+    assert!(slow.await.unwrap().is_none());
+    assert_eq!(
+        (
+            scene.metrics.namespace_look_ups.get(),
+            scene.metrics.namespace_look_up_failures.get()
+        ),
+        (3, 2)
+    );
+}
+
+#[tokio::test]
+async fn a_look_up_that_finds_what_was_known_settles_the_question_until_the_namespace_changes() {
+    let mut scene = Scene::begin();
+    scene.take(&namespace("new", "5", &[], None));
+    assert!(!scene.memory.is_settled("new"));
+    for (version, settled) in [("6", false), ("5", true)] {
+        let memory = Arc::clone(&scene.memory);
+        let found = tokio::spawn(async move { memory.look_up("new").await });
+        let call = scene.server.next("GET /api/v1/namespaces/new").await;
+        call.answer(200, &namespace("new", version, &[], None));
+        assert!(found.await.unwrap().is_some());
+        assert_eq!(scene.memory.is_settled("new"), settled, "{version}");
+    }
+    scene.take(&namespace("new", "6", &[], None));
+    assert!(!scene.memory.is_settled("new"));
+}
+
+#[tokio::test]
+async fn labels_are_put_right_once_the_registration_is_known_and_taken_away_with_it() {
+    let mut scene = Scene::begin();
+    let told = scene.keep();
+    scene.take(&namespace("asks", "5", &[OURS], None));
+    scene.take(&namespace("silent", "6", &[], Some("enabled")));
+    scene.take(&namespace("right", "6", &[OURS], Some("enabled")));
+    scene.take(&namespace("kube-system", "6", &[OURS], None));
+    scene.take(&namespace("heapship-system", "6", &[OURS], None));
+    let mut dying = namespace("dying", "6", &[OURS], None);
+    dying["metadata"]["deletionTimestamp"] = json!("2026-11-26T00:00:00Z");
+    scene.take(&dying);
+    assert!(
+        scene.server.is_left_alone().await,
+        "nobody knows yet whether we are registered"
+    );
+
+    told.send_replace(present());
+    let call = scene.server.next("PATCH /api/v1/namespaces/asks?").await;
+    assert!(call.line.contains("fieldManager=heapship"), "{}", call.line);
+    assert_eq!(
+        call.body,
+        json!({ "metadata": {
+            "uid": "uid-of-asks", "resourceVersion": "5", "labels": { "heapship.io/injection": "enabled" },
+        } })
+    );
+    let labelled = namespace("asks", "9", &[OURS], Some("enabled"));
+    call.answer(200, &labelled);
+    scene.take(&labelled);
+    let call = scene.server.next("PATCH /api/v1/namespaces/silent?").await;
+    assert_eq!(
+        call.body["metadata"]["labels"],
+        json!({ "heapship.io/injection": null })
+    );
+    call.answer(200, &namespace("silent", "10", &[], None));
+    scene.take(&namespace("silent", "10", &[], None));
+    assert!(scene.server.is_left_alone().await);
+    assert_eq!(scene.metrics.namespace_label_patches.get(), 2);
+
+    told.send_replace(Registration::Absent);
+    let call = scene.server.next("PATCH /api/v1/namespaces/right?").await;
+    assert_eq!(
+        call.body["metadata"]["labels"],
+        json!({ "heapship.io/injection": null })
+    );
+}
+
+#[tokio::test]
+async fn who_lost_the_race_for_a_label_reads_again_and_finds_it_done() {
+    let mut scene = Scene::begin();
+    let told = scene.keep();
+    scene.take(&namespace("asks", "5", &[OURS], None));
+    told.send_replace(present());
+    let call = scene.server.next("PATCH /api/v1/namespaces/asks?").await;
+    scene.take(&namespace("asks", "6", &[OURS], Some("enabled")));
+    call.refuse(409);
+    assert!(scene.server.is_left_alone().await);
+    assert_eq!(
+        scene.metrics.namespace_label_patch_failures.get(),
+        0,
+        "a conflict is an answer"
+    );
+    // Another change of it, after which the label is missing again.
+    scene.take(&namespace("asks", "7", &[OURS], None));
+    let call = scene.server.next("PATCH /api/v1/namespaces/asks?").await;
+    assert_eq!(call.body["metadata"]["resourceVersion"], "7");
+}
+
+#[test]
+fn the_registration_says_which_namespace_is_our_own_and_a_broken_watch_says_nothing() {
+    let registration = |webhooks: Value| {
+        let object = json!({ "metadata": { "name": "heapship" }, "webhooks": webhooks });
+        serde_json::from_value::<MutatingWebhookConfiguration>(object).unwrap()
+    };
+    let entry = |client_config: Value| {
+        json!([{ "name": "pods.heapship.io", "clientConfig": client_config, "sideEffects": "None",
+            "admissionReviewVersions": ["v1"] }])
+    };
+    let ours = registration(entry(
+        json!({ "service": { "name": "heapship", "namespace": "heapship-system" } }),
+    ));
+    assert_eq!(
+        Registration::from_event(Event::Listed(vec![ours.clone()])),
+        Some(present())
+    );
+    assert_eq!(
+        Registration::from_event(Event::Listed(Vec::new())),
+        Some(Registration::Absent)
+    );
+    assert_eq!(
+        Registration::from_event(Event::Deleted(ours)),
+        Some(Registration::Absent)
+    );
+    let outside = registration(entry(json!({ "url": "https://webhook.example/mutate" })));
+    assert_eq!(
+        Registration::from_event(Event::Changed(outside)),
+        Some(Registration::Present { own_namespace: None })
+    );
+    let broken = Event::Broken(follow::Error::Silent);
+    assert_eq!(Registration::from_event(broken), None);
+}
+
+fn version(server: &str) -> (Value, &'static str) {
+    let (major, minor) = server.split_once('.').unwrap();
+    let info = json!({
+        "major": major, "minor": minor, "gitVersion": "", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+        "goVersion": "", "compiler": "", "platform": "",
+    });
+    (info, "GET /version")
+}
+
+fn node(kubelet: &str) -> Value {
+    json!({ "metadata": { "name": "n" }, "status": { "nodeInfo": {
+        "kubeletVersion": kubelet, "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "",
+        "kubeProxyVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": "",
+    } } })
+}
+
+#[tokio::test]
+async fn nodes_are_asked_only_where_their_age_matters() {
+    for (server, oldest) in [("1.36", "1.33"), ("1.32+", "1.29"), ("1.28", "1.28")] {
+        let (client, mut api) = ApiServer::start();
+        let asked = tokio::spawn(async move { versions::ask(&client).await });
+        let (info, path) = version(server);
+        api.next(path).await.answer(200, &info);
+        assert_eq!(asked.await.unwrap().unwrap().to_string(), oldest);
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_kubelet_counts_where_it_may_be_too_old() {
+    let (client, mut api) = ApiServer::start();
+    let asked = tokio::spawn(async move { versions::ask(&client).await });
+    let (info, path) = version("1.30");
+    api.next(path).await.answer(200, &info);
+    api.next("GET /api/v1/nodes?")
+        .await
+        .list("1", "more", &[node("v1.30.2"), node("no version")]);
+    let call = api.next("GET /api/v1/nodes?").await;
+    assert!(call.line.contains("continue=more"), "{}", call.line);
+    call.list("1", "", &[node("v1.28.9-vendor"), node("v1.29.0")]);
+    assert_eq!(asked.await.unwrap().unwrap().to_string(), "1.28");
+}
+
+#[tokio::test]
+async fn nodes_that_may_not_be_listed_are_assumed_to_be_as_old_as_they_can() {
+    let (client, mut api) = ApiServer::start();
+    let asked = tokio::spawn(async move { versions::ask(&client).await });
+    let (info, path) = version("1.31");
+    api.next(path).await.answer(200, &info);
+    api.next("GET /api/v1/nodes?").await.refuse(403);
+    assert_eq!(asked.await.unwrap().unwrap().to_string(), "1.28");
+}

@@ -1,0 +1,329 @@
+//! Self-managed certificates: one Secret, one registration, several replicas.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use heapship::admission::health::{Readiness, Wait};
+use heapship::admission::tls::Served;
+use heapship::certificates::bundle::Bundle;
+use heapship::certificates::registration;
+use heapship::certificates::secret::{self, Outlets, Place};
+use heapship::certificates::serving::{Candidates, Demand, Proof, Serving};
+use heapship::certificates::trust::Standing;
+use heapship::certificates::{Lifetimes, Service};
+use heapship::metrics::Metrics;
+use kube::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::http::fixture::until;
+
+mod api_server;
+
+use api_server::{ApiServer, Kind};
+
+const LONG: Lifetimes = Lifetimes {
+    authority: Duration::from_hours(8760),
+    certificate: Duration::from_hours(720),
+};
+/// Certificates count in seconds: these are renewed after two and four.
+const SHORT: Lifetimes = Lifetimes {
+    authority: Duration::from_secs(6),
+    certificate: Duration::from_secs(3),
+};
+
+/// What a webhook runs to keep its certificates; it ends when it is dropped.
+struct Replica {
+    served: Arc<Served>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    _tasks: JoinSet<()>,
+}
+
+impl Replica {
+    fn start(client: &Client, lifetimes: Lifetimes) -> Self {
+        let service = Service {
+            name: "heapship".to_owned(),
+            namespace: "heapship-system".to_owned(),
+        };
+        let (metrics, served, readiness) = (Arc::<Metrics>::default(), Arc::default(), Arc::default());
+        let (truth, truth_seen) = watch::channel(Vec::new());
+        let (standing, standing_seen) = watch::channel(Standing::Unknown);
+        let candidates = Candidates::default();
+        let place = Place {
+            secret: "heapship-certificates".to_owned(),
+            deployment: "heapship".to_owned(),
+            service: service.clone(),
+        };
+        let outlets = Outlets {
+            truth,
+            candidates: candidates.clone(),
+        };
+        let secret = secret::Keeper::new(
+            client.clone(),
+            place,
+            lifetimes,
+            standing_seen.clone(),
+            outlets,
+            Arc::clone(&metrics),
+        );
+        let registration = registration::Keeper::new(
+            client.clone(),
+            "heapship".to_owned(),
+            service,
+            Some(truth_seen),
+            standing,
+            Arc::clone(&metrics),
+        );
+        let serving = Serving {
+            candidates,
+            standing: standing_seen,
+            demand: Demand::Trusted {
+                settle: lifetimes.settle(),
+            },
+            proof: Proof::Accepted,
+            served: Arc::clone(&served),
+            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(secret.run());
+        tasks.spawn(registration.run());
+        tasks.spawn(serving.run());
+        Self {
+            served,
+            readiness,
+            metrics,
+            _tasks: tasks,
+        }
+    }
+
+    async fn is_ready(&self) {
+        until("the replica is ready", async || {
+            (self.readiness.left() == [Wait::Cluster]).then_some(())
+        })
+        .await;
+    }
+
+    fn shows(&self) -> Option<Vec<u8>> {
+        Some(self.served.current()?.chain().first()?.to_vec())
+    }
+}
+
+fn registered() -> Value {
+    let client = json!({"service": {"name": "heapship", "namespace": "heapship-system", "path": "/mutate"}});
+    let entry = |name: &str| json!({"name": name, "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]});
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "heapship"}, "webhooks": [entry("pods.heapship.io"), entry("namespaces.heapship.io")],
+    })
+}
+
+/// The caBundles of the registration, as far as there are any.
+fn bundles(api: &ApiServer) -> Vec<Bundle> {
+    let registration = api.read(Kind::Registration).unwrap();
+    registration["webhooks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let bundle = entry["clientConfig"]["caBundle"].as_str().unwrap_or_default();
+            Bundle::read(&base64::engine::general_purpose::STANDARD.decode(bundle).unwrap())
+        })
+        .collect()
+}
+
+async fn two_replicas(lifetimes: Lifetimes) -> (ApiServer, [Replica; 2]) {
+    let (api, client) = ApiServer::start().await;
+    api.write(Kind::Registration, Some(registered()));
+    let replicas = [(); 2].map(|()| Replica::start(&client, lifetimes));
+    for replica in &replicas {
+        replica.is_ready().await;
+    }
+    (api, replicas)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_that_begin_at_once_one_makes_the_secret_and_both_serve_it() {
+    for _ in 0..20 {
+        let (api, [one, other]) = two_replicas(LONG).await;
+        assert_eq!(one.shows(), other.shows());
+        assert_eq!(
+            one.metrics.certificate_renewals.get() + other.metrics.certificate_renewals.get(),
+            1
+        );
+        let secret = api.read(Kind::Secret).unwrap();
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "heapship", "uid": "the-deployment"}]);
+        assert_eq!(secret["metadata"]["ownerReferences"], owner);
+        for bundle in bundles(&api) {
+            assert_eq!(bundle.certificates.len(), 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_and_cas_are_renewed_and_the_registration_knows_every_ca_before_it_is_served() {
+    let (api, [one, other]) = two_replicas(SHORT).await;
+    let mut seen = vec![one.shows().unwrap()];
+    while seen.len() < 5 {
+        let next = until("another certificate is served", async || {
+            one.shows().filter(|shown| seen.last() != Some(shown))
+        })
+        .await;
+        until("by the other replica as well", async || {
+            (other.shows().as_ref() == Some(&next)).then_some(())
+        })
+        .await;
+        seen.push(next);
+        assert!(bundles(&api).iter().all(|bundle| !bundle.certificates.is_empty()));
+    }
+    assert!(bundles(&api).iter().all(|bundle| bundle.certificates.len() >= 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleared_ca_bundle_is_filled_again_and_nothing_else_is_touched() {
+    let (api, _replicas) = two_replicas(LONG).await;
+    let before = bundles(&api);
+    for broken in [json!(null), json!("Z2FyYmFnZQ==")] {
+        let mut registration = api.read(Kind::Registration).unwrap();
+        registration["webhooks"][1]["clientConfig"]["caBundle"] = broken;
+        registration["webhooks"][1]["timeoutSeconds"] = json!(7);
+        api.write(Kind::Registration, Some(registration));
+        until("the caBundle is back", async || {
+            (bundles(&api) == before).then_some(())
+        })
+        .await;
+        let registration = api.read(Kind::Registration).unwrap();
+        assert_eq!(registration["webhooks"][1]["timeoutSeconds"], 7);
+        assert_eq!(
+            registration["webhooks"][1]["clientConfig"]["service"]["name"],
+            "heapship"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_deleted_or_broken_gets_a_new_ca_beside_the_one_in_use() {
+    let (api, [one, other]) = two_replicas(LONG).await;
+    let (shown, before) = (one.shows(), bundles(&api));
+    for broken in [None, Some(json!("Z2FyYmFnZQ=="))] {
+        let known = bundles(&api)
+            .first()
+            .map_or(0, |bundle| bundle.certificates.len());
+        let secret = broken.map(|garbage| {
+            let mut secret = api.read(Kind::Secret).unwrap();
+            secret["data"]["tls.key"] = garbage;
+            secret
+        });
+        api.write(Kind::Secret, secret);
+        until("another CA is registered", async || {
+            bundles(&api)
+                .iter()
+                .all(|bundle| bundle.certificates.len() == known + 1)
+                .then_some(())
+        })
+        .await;
+        let old = &before.first().unwrap().certificates;
+        assert!(
+            bundles(&api)
+                .iter()
+                .all(|bundle| old.iter().all(|ca| bundle.certificates.contains(ca)))
+        );
+    }
+    // The new CA's certificate comes a minute later: callers have to learn of the CA first.
+    assert_eq!((one.shows(), other.shows()), (shown.clone(), shown));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_is_not_there_is_waited_for() {
+    let (api, client) = ApiServer::start().await;
+    let replica = Replica::start(&client, LONG);
+    until("a certificate is served", async || replica.shows()).await;
+    assert!(replica.readiness.left().contains(&Wait::Registration));
+    api.write(Kind::Registration, Some(registered()));
+    replica.is_ready().await;
+    // Once ready it stays so: an uninstall removes the registration first.
+    api.write(Kind::Registration, None);
+    let renewed = until("the deletion was seen", async || {
+        api.read(Kind::Registration).is_none().then_some(())
+    });
+    renewed.await;
+    assert_eq!(replica.readiness.left(), [Wait::Cluster]);
+    assert_eq!(api.conflicts(), 0);
+}
+
+async fn ended(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_heapship"))
+        .args([
+            "webhook",
+            "--listen",
+            "127.0.0.1:0",
+            "--health-listen",
+            "127.0.0.1:0",
+        ])
+        .args(arguments)
+        .env_clear()
+        .output()
+        .await
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn without_a_certificate_and_without_a_registration_the_remedy_is_said() {
+    let cases = [
+        (
+            &[][..],
+            "give --tls-cert and --tls-key, or --registration and --namespace",
+        ),
+        (&["--registration", "heapship"], "--namespace <NAME>"),
+        (&["--tls-cert", "tls.crt"], "--tls-key <FILE>"),
+        (
+            &[
+                "--registration",
+                "heapship",
+                "--namespace",
+                "x",
+                "--certificate-lifetime",
+                "9000h",
+            ],
+            "raise --ca-lifetime or lower --certificate-lifetime",
+        ),
+        (&["--ca-lifetime", "1s"], "not between 10s and 876000h"),
+    ];
+    for (arguments, remedy) in cases {
+        let (code, said) = ended(arguments).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(remedy), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_ca_bundle_is_read_before_anything_is_served() {
+    let directory = TempDir::new().unwrap();
+    let pair = crate::http::authority::Authority::new().until(2100);
+    let files = crate::http::fixture::write(directory.path(), &pair);
+    let missing = directory.path().join("ca.crt");
+    let (code, said) = ended(&[
+        "--tls-cert",
+        files.certificate.to_str().unwrap(),
+        "--tls-key",
+        files.key.to_str().unwrap(),
+        "--registration",
+        "heapship",
+        "--namespace",
+        "heapship-system",
+        "--ca-bundle",
+        missing.to_str().unwrap(),
+    ])
+    .await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("cannot read the CA bundle") && said.contains("--ca-bundle"),
+        "{said}"
+    );
+}

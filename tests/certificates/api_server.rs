@@ -1,0 +1,224 @@
+//! As much of an API server as two keepers need: one Secret, one registration, versions, watches.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream;
+use heapship::admission::server::{Counts, Limits, Server};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+const SECRETS: &str = "/api/v1/namespaces/heapship-system/secrets";
+const REGISTRATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Secret,
+    Registration,
+}
+
+#[derive(Default)]
+struct Objects {
+    version: u64,
+    secret: Option<Value>,
+    registration: Option<Value>,
+    /// Refused because somebody was faster.
+    conflicts: u32,
+}
+
+impl Objects {
+    fn slot(&mut self, kind: Kind) -> &mut Option<Value> {
+        match kind {
+            Kind::Secret => &mut self.secret,
+            Kind::Registration => &mut self.registration,
+        }
+    }
+
+    fn store(&mut self, kind: Kind, object: Option<Value>) -> Option<Value> {
+        self.version += 1;
+        let version = self.version.to_string();
+        let object = object.map(|mut object| {
+            object["metadata"]["resourceVersion"] = version.into();
+            object
+        });
+        self.slot(kind).clone_from(&object);
+        object
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct ApiServer {
+    objects: Arc<Mutex<Objects>>,
+    changed: watch::Sender<()>,
+}
+
+impl ApiServer {
+    /// Serves on a port of its own for as long as the test runs.
+    pub(crate) async fn start() -> (Self, Client) {
+        let server = Self {
+            objects: Arc::default(),
+            changed: watch::Sender::new(()),
+        };
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "heapship", "uid": "the-deployment"},
+        });
+        let secrets =
+            get(|State(server): State<Self>, url: Uri| async move { server.collection(Kind::Secret, &url) })
+                .post(|State(server): State<Self>, body: Bytes| async move { server.create(&body) });
+        let secret = get(|State(server): State<Self>| async move { server.one(Kind::Secret) })
+            .put(|State(server): State<Self>, body: Bytes| async move { server.replace(&body) });
+        let registrations = get(|State(server): State<Self>, url: Uri| async move {
+            server.collection(Kind::Registration, &url)
+        });
+        let registration = get(|State(server): State<Self>| async move { server.one(Kind::Registration) })
+            .patch(|State(server): State<Self>, body: Bytes| async move { server.patch(&body) });
+        let router = Router::new()
+            .route(SECRETS, secrets)
+            .route(&format!("{SECRETS}/heapship-certificates"), secret)
+            .route(REGISTRATIONS, registrations)
+            .route(&format!("{REGISTRATIONS}/heapship"), registration)
+            .route(
+                "/apis/apps/v1/namespaces/heapship-system/deployments/heapship",
+                get(|| async move { answer(&deployment) }),
+            )
+            .with_state(server.clone());
+        let any_port = "127.0.0.1:0".parse().unwrap();
+        let bound = Server::bind(any_port, None, router, Limits::default(), Counts::default())
+            .await
+            .unwrap();
+        let address = bound.address().unwrap();
+        tokio::spawn(bound.run(std::future::pending()));
+        let config = kube::Config::new(format!("http://{address}").parse().unwrap());
+        (server, Client::try_from(config).unwrap())
+    }
+
+    pub(crate) fn read(&self, kind: Kind) -> Option<Value> {
+        self.objects.lock().unwrap().slot(kind).clone()
+    }
+
+    pub(crate) fn write(&self, kind: Kind, object: Option<Value>) {
+        self.objects.lock().unwrap().store(kind, object);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn conflicts(&self) -> u32 {
+        self.objects.lock().unwrap().conflicts
+    }
+
+    fn one(&self, kind: Kind) -> Response {
+        match self.read(kind) {
+            Some(object) => answer(&object),
+            None => refusal(StatusCode::NOT_FOUND, "NotFound"),
+        }
+    }
+
+    fn collection(&self, kind: Kind, url: &Uri) -> Response {
+        if url.query().is_some_and(|query| query.contains("watch=true")) {
+            return self.watch(kind);
+        }
+        let mut objects = self.objects.lock().unwrap();
+        let version = objects.version.to_string();
+        let items: Vec<_> = objects.slot(kind).iter().cloned().collect();
+        let (api_version, name) = match kind {
+            Kind::Secret => ("v1", "SecretList"),
+            Kind::Registration => (
+                "admissionregistration.k8s.io/v1",
+                "MutatingWebhookConfigurationList",
+            ),
+        };
+        answer(&json!({
+            "apiVersion": api_version, "kind": name, "metadata": {"resourceVersion": version}, "items": items,
+        }))
+    }
+
+    fn watch(&self, kind: Kind) -> Response {
+        let changed = self.changed.subscribe();
+        let events = stream::unfold((self.clone(), changed), move |(server, mut changed)| async move {
+            changed.changed().await.ok()?;
+            let mut line = match server.read(kind) {
+                Some(object) => json!({"type": "MODIFIED", "object": object}),
+                None => json!({"type": "DELETED", "object": {"metadata": {"name": "it"}}}),
+            }
+            .to_string();
+            line.push('\n');
+            Some((Ok::<_, Infallible>(line), (server, changed)))
+        });
+        Body::from_stream(events).into_response()
+    }
+
+    fn create(&self, body: &[u8]) -> Response {
+        let object = serde_json::from_slice(body).unwrap();
+        let mut objects = self.objects.lock().unwrap();
+        if objects.secret.is_some() {
+            objects.conflicts += 1;
+            return refusal(StatusCode::CONFLICT, "AlreadyExists");
+        }
+        let stored = objects.store(Kind::Secret, Some(object));
+        self.changed.send_replace(());
+        answer(&json!(stored))
+    }
+
+    fn replace(&self, body: &[u8]) -> Response {
+        let object: Value = serde_json::from_slice(body).unwrap();
+        let mut objects = self.objects.lock().unwrap();
+        let current = objects
+            .secret
+            .as_ref()
+            .map(|secret| secret["metadata"]["resourceVersion"].clone());
+        match current {
+            None => refusal(StatusCode::NOT_FOUND, "NotFound"),
+            Some(current) if current != object["metadata"]["resourceVersion"] => {
+                objects.conflicts += 1;
+                refusal(StatusCode::CONFLICT, "Conflict")
+            }
+            Some(_) => {
+                let stored = objects.store(Kind::Secret, Some(object));
+                self.changed.send_replace(());
+                answer(&json!(stored))
+            }
+        }
+    }
+
+    /// A strategic merge patch: entries are merged by their names.
+    fn patch(&self, body: &[u8]) -> Response {
+        let patch: Value = serde_json::from_slice(body).unwrap();
+        let mut objects = self.objects.lock().unwrap();
+        let Some(mut object) = objects.registration.clone() else {
+            return refusal(StatusCode::NOT_FOUND, "NotFound");
+        };
+        if patch["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            objects.conflicts += 1;
+            return refusal(StatusCode::CONFLICT, "Conflict");
+        }
+        for change in patch["webhooks"].as_array().unwrap() {
+            for entry in object["webhooks"].as_array_mut().unwrap() {
+                if entry["name"] == change["name"] {
+                    entry["clientConfig"]["caBundle"] = change["clientConfig"]["caBundle"].clone();
+                }
+            }
+        }
+        let stored = objects.store(Kind::Registration, Some(object));
+        self.changed.send_replace(());
+        answer(&json!(stored))
+    }
+}
+
+fn refusal(code: StatusCode, reason: &str) -> Response {
+    let status = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code.as_u16(), "reason": reason,
+        "message": reason,
+    });
+    (code, answer(&status)).into_response()
+}
+
+fn answer(object: &Value) -> Response {
+    ([(CONTENT_TYPE, "application/json")], object.to_string()).into_response()
+}

@@ -1,0 +1,135 @@
+//! Certificates that are renewed, lost and broken, in all three modes, while pods are created.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bed::load::{Load, failed_open};
+use crate::bed::{Bed, SOON, eventually, installed, kubectl};
+
+const REGISTRATION: &str = "mutatingwebhookconfiguration/heapship";
+
+fn registration() -> Value {
+    serde_json::from_str(&kubectl::run(&["get", REGISTRATION, "-o", "json"])).unwrap()
+}
+
+/// The bundles of all entries.
+pub fn bundles() -> Vec<String> {
+    let registration = registration();
+    let entries = registration["webhooks"].as_array().unwrap().clone();
+    entries
+        .iter()
+        .map(|entry| {
+            entry["clientConfig"]["caBundle"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
+}
+
+pub async fn assert_nobody_noticed(load: Load, before: f64) {
+    let counts = load.finish().await;
+    assert_eq!(counts.failed.load(Ordering::SeqCst), 0);
+    assert_eq!(counts.missed.load(Ordering::SeqCst), 0);
+    assert!((failed_open() - before).abs() < f64::EPSILON);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaf_and_ca_are_renewed_every_twenty_seconds_and_no_call_fails() {
+    let bed = Bed::alone("renewal").await;
+    // Two thirds of thirty seconds.
+    let lives = [
+        "set",
+        "env",
+        "deployment/heapship",
+        "-n",
+        installed::NAMESPACE,
+        "HEAPSHIP_CA_LIFETIME=30s",
+        "HEAPSHIP_CERTIFICATE_LIFETIME=30s",
+    ];
+    kubectl::run(&lives);
+    installed::rolled_out();
+    let before = failed_open();
+    let load = Load::begin(&bed, 50, 6_000);
+    let mut seen = std::collections::BTreeSet::new();
+    while !load.is_over() {
+        seen.extend(bundles());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_nobody_noticed(load, before).await;
+    assert!(
+        seen.len() >= 5,
+        "the bundle changed {} times in two minutes",
+        seen.len()
+    );
+    let back = [
+        "set",
+        "env",
+        "deployment/heapship",
+        "-n",
+        installed::NAMESPACE,
+        "HEAPSHIP_CA_LIFETIME-",
+        "HEAPSHIP_CERTIFICATE_LIFETIME-",
+    ];
+    kubectl::run(&back);
+    installed::rolled_out();
+}
+
+#[tokio::test]
+async fn a_ca_bundle_that_somebody_cleared_is_repaired_within_five_seconds() {
+    let _bed = Bed::alone("cleared").await;
+    is_repaired().await;
+}
+
+/// Takes the bundle away and waits for it.
+pub async fn is_repaired() {
+    let good = bundles();
+    assert!(good.iter().all(|bundle| !bundle.is_empty()));
+    let operations: Vec<Value> = (0..good.len())
+        .map(|index| json!({"op": "remove", "path": format!("/webhooks/{index}/clientConfig/caBundle")}))
+        .collect();
+    let operations = Value::Array(operations).to_string();
+    kubectl::run(&["patch", REGISTRATION, "--type=json", "-p", &operations]);
+    let cleared = Instant::now();
+    eventually("every entry has its bundle back", SOON, async || {
+        (bundles() == good).then_some(())
+    })
+    .await;
+    assert!(
+        cleared.elapsed() < Duration::from_secs(5),
+        "after {:?}",
+        cleared.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_deleted_or_filled_with_garbage_is_made_anew() {
+    let bed = Bed::alone("secret").await;
+    let secret = ["-n", installed::NAMESPACE, "secret", "heapship-certificates"];
+    kubectl::run(&[secret[0], secret[1], "delete", secret[2], secret[3]]);
+    kubectl::until_there(installed::NAMESPACE, "secret", "heapship-certificates");
+    let garbage = r#"{"data":{"tls.crt":"Z2FyYmFnZQ==","tls.key":"Z2FyYmFnZQ=="}}"#;
+    kubectl::run(&[
+        secret[0],
+        secret[1],
+        "patch",
+        secret[2],
+        secret[3],
+        "--type=merge",
+        "-p",
+        garbage,
+    ]);
+    let before = failed_open();
+    kubectl::run(&[
+        "-n",
+        installed::NAMESPACE,
+        "rollout",
+        "restart",
+        "deployment/heapship",
+    ]);
+    installed::rolled_out();
+    let load = Load::begin(&bed, 20, 40);
+    assert_nobody_noticed(load, before).await;
+}
