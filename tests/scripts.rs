@@ -165,7 +165,11 @@ fn an_image_archive_has_the_same_bytes_for_the_same_input() {
             .arg(folder.path().join("spec.json"))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         fs::read(archive).unwrap()
     };
 
@@ -174,6 +178,10 @@ fn an_image_archive_has_the_same_bytes_for_the_same_input() {
     fs::write(layer.join("program"), "#!/bin/sh\n").unwrap();
     assert!(first == write("second.tar"));
     // The layer that both share is there once: two files that say what it is, two configurations, two manifests, a layer.
-    let listed = Command::new("tar").arg("tf").arg(folder.path().join("first.tar")).output().unwrap();
+    let listed = Command::new("tar")
+        .arg("tf")
+        .arg(folder.path().join("first.tar"))
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 7);
 }
