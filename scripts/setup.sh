@@ -190,8 +190,8 @@ image)
     install_packages
     ;;
 e2e)
-    "$0" test
-    "$0" image
+    scripts/setup.sh test
+    scripts/setup.sh image
     need runc runc
     need nft nftables
     need ip iproute2

@@ -40,7 +40,7 @@ enum Command {
     Explain(explain::Arguments),
     Inject(inject::Arguments),
     Uninject(uninject::Arguments),
-    Webhook(webhook::Arguments),
+    Webhook(Box<webhook::Arguments>),
 }
 
 /// Whom an answer is for.
@@ -104,7 +104,7 @@ fn dispatch(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Sto
         Command::Explain(arguments) => explain::run(arguments, console),
         Command::Inject(arguments) => inject::run(arguments, console),
         Command::Uninject(arguments) => uninject::run(arguments, console),
-        Command::Webhook(arguments) => Ok(webhook::run(arguments)),
+        Command::Webhook(arguments) => Ok(webhook::run(*arguments)),
     }?;
     console.stdout.flush()?;
     Ok(exit)

@@ -73,7 +73,7 @@ fn set_up_tells_a_wrong_target_from_a_right_one() {
     let output = script("scripts/setup.sh").arg("dmeo").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(text, "setup: usage: scripts/setup.sh demo|test|lint|bench\n");
+    assert_eq!(text, "setup: usage: scripts/setup.sh demo|test|lint|bench|image|e2e\n");
 }
 
 /// The set-up script in a folder of its own, on a machine that has these programs and nothing else.
@@ -165,7 +165,11 @@ fn an_image_archive_has_the_same_bytes_for_the_same_input() {
             .arg(folder.path().join("spec.json"))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         fs::read(archive).unwrap()
     };
 
@@ -174,6 +178,10 @@ fn an_image_archive_has_the_same_bytes_for_the_same_input() {
     fs::write(layer.join("program"), "#!/bin/sh\n").unwrap();
     assert!(first == write("second.tar"));
     // The layer that both share is there once: two files that say what it is, two configurations, two manifests, a layer.
-    let listed = Command::new("tar").arg("tf").arg(folder.path().join("first.tar")).output().unwrap();
+    let listed = Command::new("tar")
+        .arg("tf")
+        .arg(folder.path().join("first.tar"))
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 7);
 }

@@ -143,7 +143,7 @@ mod tests {
         let truth = [newest.clone(), older.clone()];
         let later = now + LINGER;
         let both = [&newest, &older];
-        let cases: [(&str, Bundle, Instant, i64, Option<&[&Authority]>); 9] = [
+        let cases: [(_, _, _, _, Option<&[&Authority]>); 9] = [
             ("it was cleared", bundle(&[]), now, 0, Some(&both)),
             ("one is missing", bundle(&[&older]), now, 0, Some(&both)),
             ("all are there", bundle(&both), now, 0, None),

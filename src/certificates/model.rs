@@ -22,7 +22,7 @@ use super::trust::{Standing, accepts};
 use super::{Lifetimes, Service};
 
 const LIFETIMES: Lifetimes = Lifetimes {
-    authority: Duration::from_secs(300),
+    authority: Duration::from_mins(5),
     certificate: Duration::from_secs(100),
 };
 const START: i64 = 1_800_000_000;
@@ -210,7 +210,7 @@ impl World {
     }
 
     /// A caller may lag behind the registration by less than the settle time.
-    fn every_caller_accepts_what_is_served(&self) -> Result<(), TestCaseError> {
+    fn every_caller_accepts_what_is_served(&self) {
         let settle = i64::try_from(LIFETIMES.settle().as_secs()).unwrap();
         let at = START + self.second;
         let until = self
@@ -240,14 +240,13 @@ impl World {
                     continue;
                 }
                 let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at).unwrap()));
-                prop_assert!(
+                assert!(
                     accepts(&roots, served.chain(), &self.service.server_name(), time),
                     "second {}: replica {index} serves what a caller with the bundle of second {since} refuses",
                     self.second
                 );
             }
         }
-        Ok(())
     }
 
     fn everything(of: usize) -> [Event; 5] {
@@ -276,7 +275,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn whoever_calls_accepts_what_is_served(
@@ -290,17 +289,21 @@ proptest! {
         while world.second < SECONDS {
             while let Some((_, event)) = events.next_if(|(second, _)| *second <= world.second) {
                 world.happens(event);
-                world.every_caller_accepts_what_is_served()?;
+                world.every_caller_accepts_what_is_served();
             }
             if world.second % FAIRNESS == 0 {
                 for of in [0, 1] {
                     for event in World::everything(of) {
                         world.happens(event);
-                        world.every_caller_accepts_what_is_served()?;
+                        world.every_caller_accepts_what_is_served();
                     }
                 }
             }
             world.second += 1;
+        }
+        // Whatever happened last is mended in a few rounds.
+        for event in [0, 1, 0, 1].into_iter().flat_map(World::everything) {
+            world.happens(event);
         }
         // It got somewhere: both serve, and what they serve is not the first.
         for replica in &world.replicas {

@@ -121,7 +121,7 @@ impl Keeper {
             let secret = call(self.attempt("read"), self.secrets.get_opt(&self.place.secret)).await?;
             let found = self.read(secret.as_ref());
             if let Some(found) = &found {
-                self.publish(found);
+                self.publish(found, now);
             }
             let settle = self.lifetimes.settle();
             let newest_is_trusted = found.as_ref().is_some_and(|found| {
@@ -180,7 +180,7 @@ impl Keeper {
         }
     }
 
-    fn publish(&mut self, found: &Content) {
+    fn publish(&mut self, found: &Content, now: i64) {
         let authorities: Vec<_> = found.authorities().cloned().collect();
         self.metrics.authority_expiry.set(found.newest().validity.expires);
         self.outlets.truth.send_if_modified(|truth| {
@@ -188,7 +188,10 @@ impl Keeper {
             *truth = authorities;
             is_new
         });
-        self.outlets.candidates.offer(Arc::clone(found.certificate()));
+        // One that has expired is renewed first: no caller would accept it.
+        if !found.outline().leaf.has_expired(now) {
+            self.outlets.candidates.offer(Arc::clone(found.certificate()));
+        }
         self.remembered = Some(found.clone());
     }
 

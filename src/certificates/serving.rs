@@ -27,15 +27,15 @@ impl Default for Candidates {
 }
 
 impl Candidates {
-    /// Offers one; tells whether it is another one than before.
-    pub fn offer(&self, certificate: Arc<Certificate>) -> bool {
+    /// Offers one.
+    pub fn offer(&self, certificate: Arc<Certificate>) {
         self.0.send_if_modified(|candidate| {
             let is_new = candidate.as_ref().is_none_or(|last| !last.is_same(&certificate));
             if is_new {
                 *candidate = Some(certificate);
             }
             is_new
-        })
+        });
     }
 }
 

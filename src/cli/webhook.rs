@@ -65,7 +65,7 @@ pub struct Arguments {
     /// Oldest version that a pod may meet; else the cluster is asked, or the newest is assumed without --registration
     #[arg(long, value_name = "1.N", value_parser = kubernetes_version, env = "HEAPSHIP_KUBERNETES_VERSION")]
     kubernetes_version: Option<KubernetesVersion>,
-    /// Name of the MutatingWebhookConfiguration; with it the webhook talks to the API server: it watches namespaces, keeps
+    /// Name of the mutating webhook configuration; with it the webhook talks to the API server: it watches namespaces, keeps
     /// their labels, and keeps the caBundle where the certificates are its own or --ca-bundle is given
     #[arg(
         long,

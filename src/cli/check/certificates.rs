@@ -1,21 +1,18 @@
 //! Would the API server accept what the webhook serves, and for how long?
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier as _;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::Value;
 
 use super::found::Found;
 use super::registration::entries;
 use super::report::{Line, Section};
+use crate::certificates::authority::Validity;
+use crate::certificates::trust::accepts;
 use crate::cli::installation::{Installation, Mode};
 use crate::names;
 
@@ -57,27 +54,27 @@ fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64, renew: &str) -> 
     let mut alive = Vec::new();
     let mut lines = Vec::new();
     for authority in authorities {
-        match Life::of(authority) {
-            Some(life) if life.ends > now => alive.push(life),
-            Some(life) => lines.push(Line::warning(format!(
+        match Validity::of(authority) {
+            Ok(validity) if !validity.has_expired(now) => alive.push(validity),
+            Ok(validity) => lines.push(Line::warning(format!(
                 "a CA of the caBundle expired on {}",
-                date(life.ends)
+                date(validity.expires)
             ))),
-            None => lines.push(Line::warning(
+            Err(_) => lines.push(Line::warning(
                 "the caBundle holds something that is no certificate",
             )),
         }
     }
-    match alive.iter().max_by_key(|life| life.ends) {
+    match alive.iter().max_by_key(|validity| validity.expires) {
         None => vec![Line::fault(
             "every CA of the caBundle has expired: the API server trusts no answer, and admits every pod as it is",
             renew,
         )],
-        Some(last) if last.is_late(now) => {
+        Some(last) if is_late(*last, now) => {
             lines.push(
                 Line::warning(format!(
                     "the caBundle's CA ends on {}, and its renewal is late",
-                    date(last.ends)
+                    date(last.expires)
                 ))
                 .remedy(renew),
             );
@@ -85,10 +82,10 @@ fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64, renew: &str) -> 
         }
         Some(last) => {
             lines.push(Line::ok(match alive.len() {
-                1 => format!("the caBundle's CA is valid until {}", date(last.ends)),
+                1 => format!("the caBundle's CA is valid until {}", date(last.expires)),
                 n => format!(
                     "the caBundle holds {n} CAs, the last valid until {}",
-                    date(last.ends)
+                    date(last.expires)
                 ),
             }));
             lines
@@ -97,17 +94,14 @@ fn ends_of_bundle(authorities: &[CertificateDer<'_>], now: i64, renew: &str) -> 
 }
 
 /// The certificate that the replicas serve, as it lies in its Secret.
-fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
+fn served(found: &Found, authorities: &[CertificateDer<'static>]) -> Option<Line> {
     let installation = &found.installation;
     let (secret, renew) = (installation.certificates_secret(), renewal(installation));
     let chain = match &found.certificate {
         Ok(pem) => of_pem(pem.as_bytes()),
         Err(refusal) => {
             let what = format!("the served certificate in the Secret {secret}");
-            // Whoever may read the Secret has the private key: no role of ours gives that away.
-            return Some(Line::not_checked(format!(
-                "{what}: {refusal}; the call below goes through it all the same"
-            )));
+            return Some(Line::unread(&what, refusal, names::OPERATOR_ROLE));
         }
     };
     let Some(leaf) = chain.first() else {
@@ -116,18 +110,18 @@ fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
             renew,
         ));
     };
-    let Some(life) = Life::of(leaf) else {
+    let Ok(validity) = Validity::of(leaf) else {
         return Some(Line::fault(
             format!("what the Secret {secret} holds under tls.crt is no certificate"),
             renew,
         ));
     };
     let name = format!("{}.{}.svc", installation.service, installation.namespace);
-    if life.ends <= found.now {
+    if validity.has_expired(found.now) {
         return Some(Line::fault(
             format!(
                 "the served certificate expired on {}: the API server trusts no answer, and admits every pod as it is",
-                date(life.ends)
+                date(validity.expires)
             ),
             renew,
         ));
@@ -135,43 +129,30 @@ fn served(found: &Found, authorities: &[CertificateDer<'_>]) -> Option<Line> {
     if authorities.is_empty() {
         return None;
     }
-    Some(match accepted(&chain, authorities, &name, found.now) {
-        Err(why) => Line::fault(
-            format!("the API server does not accept the served certificate as {name}: {why}"),
+    // The API server looks at the dates of a CA as well.
+    let alive = authorities
+        .iter()
+        .filter(|authority| Validity::of(authority).is_ok_and(|validity| !validity.has_expired(found.now)));
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(found.now.try_into().unwrap_or_default()));
+    let until = date(validity.expires);
+    Some(if !accepts(&alive.collect::<Vec<_>>(), &chain, &name, at) {
+        Line::fault(
+            format!(
+                "the API server does not accept the served certificate as {name}: it is for another name, or no CA of the \
+                 caBundle signed it"
+            ),
             renew,
-        ),
-        Ok(()) if life.is_late(found.now) => Line::warning(format!(
-            "the served certificate ends on {}, and its renewal is late",
-            date(life.ends)
+        )
+    } else if is_late(validity, found.now) {
+        Line::warning(format!(
+            "the served certificate ends on {until}, and its renewal is late"
         ))
-        .remedy(renew),
-        Ok(()) => Line::ok(format!(
-            "the served certificate is {name}, signed by a CA of the caBundle, valid until {}",
-            date(life.ends)
-        )),
+        .remedy(renew)
+    } else {
+        Line::ok(format!(
+            "the served certificate is {name}, signed by a CA of the caBundle, valid until {until}"
+        ))
     })
-}
-
-/// The check that the API server makes when it connects.
-fn accepted(
-    chain: &[CertificateDer<'_>],
-    authorities: &[CertificateDer<'_>],
-    name: &str,
-    now: i64,
-) -> Result<(), String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(authorities.iter().map(|authority| authority.clone().into_owned()));
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()))
-            .build()
-            .map_err(|error| error.to_string())?;
-    let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
-    let (leaf, intermediates) = chain.split_first().ok_or("there is none")?;
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(now.try_into().unwrap_or_default()));
-    verifier
-        .verify_server_cert(leaf, intermediates, &name, &[], now)
-        .map(|_| ())
-        .map_err(|error| error.to_string())
 }
 
 /// The certificates of a caBundle, as it stands in JSON.
@@ -195,26 +176,9 @@ pub(super) fn of_secret(secret: &Value) -> String {
     String::from_utf8(decoded).unwrap_or_default()
 }
 
-/// Beginning and end, in seconds since 1970.
-#[derive(Clone, Copy, Debug)]
-struct Life {
-    begins: i64,
-    ends: i64,
-}
-
-impl Life {
-    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-        let validity = certificate.validity();
-        Some(Self {
-            begins: validity.not_before.timestamp(),
-            ends: validity.not_after.timestamp(),
-        })
-    }
-
-    fn is_late(self, now: i64) -> bool {
-        self.ends - now < (self.ends - self.begins) / LATE
-    }
+fn is_late(validity: Validity, now: i64) -> bool {
+    let Validity { begins, expires } = validity;
+    expires - now < (expires - begins) / LATE
 }
 
 fn date(seconds: i64) -> String {

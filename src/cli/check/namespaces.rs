@@ -2,7 +2,7 @@
 
 use super::found::{Found, Listed};
 use super::report::{Line, Section};
-use crate::admission::namespaces;
+use crate::admission::label;
 use crate::names;
 
 pub(super) fn judge(found: &Found) -> Section {
@@ -26,7 +26,7 @@ fn lines(found: &Found) -> Vec<Line> {
         let name = &namespace.name;
         let excluded =
             names::SYSTEM_NAMESPACES.contains(&name.as_str()) || *name == found.installation.namespace;
-        !excluded && (namespaces::asks(namespace) || policies.inject_unasked(name, &namespace.labels))
+        !excluded && label::is_wanted(namespace, policies)
     };
     let mut lines = Vec::new();
     let asking = listed.iter().filter(|namespace| asks(namespace)).count();
