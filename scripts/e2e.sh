@@ -10,7 +10,13 @@ cd "$(dirname "$0")/.."
 cluster=tests/cluster/cluster.sh
 # What the named part needs; no names mean all.
 named=no modules=() families=()
-[[ "$*" != named ]] || named=yes modules=(kube containerd coredns) families=(jvm-17 s3)
+if [[ "$*" == named ]]; then
+    named=yes modules=(kube containerd coredns) families=(jvm-17 s3)
+    set -- --exact \
+        shipping::each_out_of_memory_error_of_a_deployment_is_a_dump_in_the_bucket \
+        termination::a_healthy_jvm_without_a_hook_is_dumped_before_its_pod_is_gone \
+        users::a_restricted_namespace_takes_an_image_whose_user_nobody_states
+fi
 times=()
 
 refuse() {
@@ -64,4 +70,4 @@ step "image" env IMAGE_PROFILE="${IMAGE_PROFILE:-ci}" scripts/image.sh
 step "compiling the suite" "${suite[@]}" --no-run
 step "cluster up" "$cluster" up
 step "images into the cluster" load_images
-step "the suite" "$cluster" run "${suite[@]}" --offline -- "$@"
+step "the suite" "$cluster" run "${suite[@]}" --offline -- --test-threads="${HEAPSHIP_E2E_THREADS:-4}" "$@"

@@ -73,7 +73,10 @@ fn set_up_tells_a_wrong_target_from_a_right_one() {
     let output = script("scripts/setup.sh").arg("dmeo").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(text, "setup: usage: scripts/setup.sh demo|test|lint|bench|image|e2e\n");
+    assert_eq!(
+        text,
+        "setup: usage: scripts/setup.sh demo|test|lint|bench|image|e2e\n"
+    );
 }
 
 /// The set-up script in a folder of its own, on a machine that has these programs and nothing else.

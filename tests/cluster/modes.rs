@@ -192,7 +192,7 @@ impl CertManager {
             "apply",
             "--server-side",
             "-f",
-            bin.join("certmanager-crds").to_str().unwrap(),
+            bin.join("certmanager-crds.yaml").to_str().unwrap(),
         ]);
         kubectl::run(&[
             "wait",
@@ -215,7 +215,11 @@ impl Drop for CertManager {
         drop(self.0.kill());
         drop(self.0.wait());
         let bin = PathBuf::from(installed::variable("HEAPSHIP_E2E_BIN"));
-        kubectl::run(&["delete", "-f", bin.join("certmanager-crds").to_str().unwrap()]);
+        kubectl::run(&[
+            "delete",
+            "-f",
+            bin.join("certmanager-crds.yaml").to_str().unwrap(),
+        ]);
     }
 }
 
