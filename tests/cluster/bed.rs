@@ -6,7 +6,7 @@ use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 
@@ -115,14 +115,6 @@ impl Bed {
         .await
     }
 
-    /// Awaits a pod's end as an object of the API.
-    pub async fn gone(&self, name: &str) {
-        self.eventually(&format!("pod {name} is gone"), async || {
-            self.pods().get_opt(name).await.unwrap().is_none().then_some(())
-        })
-        .await;
-    }
-
     /// A pod as the API server had it last: what `act` sets off ends with its deletion.
     pub async fn last_seen(&self, name: &str, act: impl FnOnce()) -> Pod {
         let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
@@ -148,19 +140,6 @@ impl Bed {
             (found.len() >= count).then_some(found)
         })
         .await
-    }
-
-    pub async fn log(&self, pod: &str, container: &str) -> String {
-        let parameters = kube::api::LogParams {
-            container: Some(container.to_owned()),
-            ..kube::api::LogParams::default()
-        };
-        self.pods().logs(pod, &parameters).await.unwrap_or_default()
-    }
-
-    pub async fn events(&self) -> Vec<Event> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        events.list(&ListParams::default()).await.unwrap().items
     }
 
     /// Asks until there is an answer.

@@ -15,7 +15,7 @@ fn registration() -> Value {
 }
 
 /// The bundles of all entries.
-pub fn bundles() -> Vec<String> {
+pub(crate) fn bundles() -> Vec<String> {
     let registration = registration();
     let entries = registration["webhooks"].as_array().unwrap().clone();
     entries
@@ -29,7 +29,7 @@ pub fn bundles() -> Vec<String> {
         .collect()
 }
 
-pub async fn assert_nobody_noticed(load: Load, before: f64) {
+pub(crate) async fn assert_nobody_noticed(load: Load, before: f64) {
     let counts = load.finish().await;
     assert_eq!(counts.failed.load(Ordering::SeqCst), 0);
     assert_eq!(counts.missed.load(Ordering::SeqCst), 0);
@@ -84,7 +84,7 @@ async fn a_ca_bundle_that_somebody_cleared_is_repaired_within_five_seconds() {
 }
 
 /// Takes the bundle away and waits for it.
-pub async fn is_repaired() {
+pub(crate) async fn is_repaired() {
     let good = bundles();
     assert!(good.iter().all(|bundle| !bundle.is_empty()));
     let operations: Vec<Value> = (0..good.len())
