@@ -53,7 +53,8 @@ pub struct Content {
     certificate: Arc<Certificate>,
     certificate_key: Pem,
     leaf: Validity,
-    leaf_is_of_newest: bool,
+    /// Which of the CAs signed it; 0 is the newest.
+    signed_by: usize,
 }
 
 /// A private key, which no debug output shows.
@@ -83,11 +84,10 @@ impl Content {
         let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(
             u64::try_from(leaf.expires.saturating_sub(1)).unwrap_or_default(),
         ));
-        let signed_by = |authority: &Authority| accepts(&[&authority.certificate], &chain, &name, at);
-        let leaf_is_of_newest = signed_by(&newest);
-        if !leaf_is_of_newest && !older.iter().any(signed_by) {
-            return Err(Broken::Foreign(name));
-        }
+        let signed_by = std::iter::once(&newest)
+            .chain(&older)
+            .position(|authority| accepts(&[&authority.certificate], &chain, &name, at))
+            .ok_or(Broken::Foreign(name))?;
         let certificate_key = text(data, KEY)?;
         let certificate = assemble(chain, &certificate_key, leaf)?;
         Ok(Self {
@@ -97,7 +97,7 @@ impl Content {
             certificate: Arc::new(certificate),
             certificate_key: Pem(certificate_key),
             leaf,
-            leaf_is_of_newest,
+            signed_by,
         })
     }
 
@@ -111,7 +111,7 @@ impl Content {
             certificate,
             certificate_key: Pem(key),
             leaf: _,
-            leaf_is_of_newest: _,
+            signed_by: _,
         } = self;
         let entries = [
             (CERTIFICATE, pem(certificate.chain())),
@@ -143,7 +143,7 @@ impl Content {
             certificate: made.certificate,
             certificate_key: made.key,
             leaf: made.validity,
-            leaf_is_of_newest: true,
+            signed_by: 0,
         })
     }
 
@@ -158,16 +158,23 @@ impl Content {
         now: i64,
     ) -> Result<Self, authority::Error> {
         let (newest, signer) = make_authority(service, Validity::starting(now, lifetimes.authority))?;
+        // The one that signed the certificate stays whatever happens: without it the rest is of no use.
+        let kept: Vec<_> = self
+            .authorities()
+            .enumerate()
+            .filter(|(index, authority)| {
+                *index == self.signed_by || (*index + 1 < OLDER && !authority.validity.is_over(now))
+            })
+            .collect();
+        let signed_by = kept
+            .iter()
+            .position(|(index, _)| *index == self.signed_by)
+            .map_or(0, |position| position + 1);
         Ok(Self {
             newest,
-            older: self
-                .authorities()
-                .filter(|authority| !authority.validity.is_over(now))
-                .take(OLDER)
-                .cloned()
-                .collect(),
+            older: kept.into_iter().map(|(_, authority)| authority.clone()).collect(),
             signer: Pem(signer.serialize_pem()),
-            leaf_is_of_newest: false,
+            signed_by,
             ..self.clone()
         })
     }
@@ -187,7 +194,7 @@ impl Content {
             certificate: made.certificate,
             certificate_key: made.key,
             leaf: made.validity,
-            leaf_is_of_newest: true,
+            signed_by: 0,
             ..self.clone()
         })
     }
@@ -195,8 +202,19 @@ impl Content {
     /// The same without the older CAs that are over.
     #[must_use]
     pub fn without_old(&self, now: i64) -> Self {
+        let is_kept =
+            |index: usize, authority: &Authority| index == self.signed_by || !authority.validity.is_over(now);
+        let dropped = (1..)
+            .zip(&self.older)
+            .filter(|(index, authority)| *index < self.signed_by && !is_kept(*index, authority))
+            .count();
         let mut content = self.clone();
-        content.older.retain(|authority| !authority.validity.is_over(now));
+        content.older = (1..)
+            .zip(&self.older)
+            .filter(|(index, authority)| is_kept(*index, authority))
+            .map(|(_, authority)| authority.clone())
+            .collect();
+        content.signed_by = self.signed_by - dropped;
         content
     }
 
@@ -207,7 +225,7 @@ impl Content {
             newest: self.newest.validity,
             older: self.older.iter().map(|authority| authority.validity).collect(),
             leaf: self.leaf,
-            leaf_is_of_newest: self.leaf_is_of_newest,
+            leaf_is_of_newest: self.signed_by == 0,
         }
     }
 
@@ -369,6 +387,9 @@ mod tests {
             content = content.with_new_authority(&service(), LIFETIMES, NOW).unwrap();
         }
         assert_eq!(content.authorities().count(), 1 + OLDER);
+        // The one that signed the certificate is among them: the whole can still be read.
+        let read = Content::read(&content.data(), &service()).unwrap();
+        assert_eq!(read.outline(), content.outline());
     }
 
     #[test]
