@@ -18,4 +18,4 @@ LABEL org.opencontainers.image.title="heapship" \
     org.opencontainers.image.revision="$REVISION"
 COPY --from=build /root-of-the-image /
 USER 65532:65532
-ENTRYPOINT ["/heapship"]
+ENTRYPOINT ["/bin/heapship"]

@@ -17,16 +17,17 @@ export RUSTFLAGS="-C target-feature=+crt-static"
 # shellcheck disable=SC2086
 cargo build --locked ${CARGO_FLAGS:-} --profile "$profile" --target "$target" --bins --features "$(scripts/features.sh)"
 
-mkdir -p "$root"
+# Not at the top: /heapship is where volumes are mounted.
+mkdir -p "$root/bin"
 for name in heapship heapship-agent; do
     built=${CARGO_TARGET_DIR:-target}/$target/$profile/$name
     program_headers=$(readelf --program-headers --wide "$built")
     ! grep -q INTERP <<<"$program_headers" || fail "$name is not static: it asks for a dynamic loader"
-    install -m 755 "$built" "$root/$name"
+    install -m 755 "$built" "$root/bin/$name"
 done
 
 # The distribution's package alone: what this machine's administrator trusts besides is nobody else's business.
 roots=(/usr/share/ca-certificates/mozilla/*.crt)
 [[ -e ${roots[0]} ]] || fail "no CA roots in /usr/share/ca-certificates/mozilla: install ca-certificates"
-cat "${roots[@]}" >"$root/ca-certificates.crt"
-chmod 644 "$root/ca-certificates.crt"
+cat "${roots[@]}" >"$root/bin/ca-certificates.crt"
+chmod 644 "$root/bin/ca-certificates.crt"

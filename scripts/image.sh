@@ -25,7 +25,7 @@ cat >"$folder/spec.json" <<JSON
     "layers": ["$folder/root"],
     "config": {
       "User": "65532:65532",
-      "Entrypoint": ["/heapship"],
+      "Entrypoint": ["/bin/heapship"],
       "WorkingDir": "/",
       "Labels": {
         "org.opencontainers.image.title": "heapship",

@@ -71,7 +71,7 @@ pub const TOOLS_PATH: &str = "/heapship/tools";
 /// Where the agent sees a volume of the application's own that holds the dumps of one of its containers.
 pub const FOREIGN_PATH: &str = "/heapship/foreign";
 /// The agent's executable in our image.
-pub const AGENT_IN_IMAGE: &str = "/heapship-agent";
+pub const AGENT_IN_IMAGE: &str = "/bin/heapship-agent";
 /// The agent's executable in the tools volume.
 pub const AGENT_IN_TOOLS: &str = "/heapship/tools/heapship-agent";
 /// File of CA roots beside the agent's executable, in our image and in the tools volume: many application images have none.

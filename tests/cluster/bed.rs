@@ -157,6 +157,15 @@ impl Drop for Bed {
             kubectl::describe(&self.namespace);
         }
         kubectl::delete_namespace(&self.namespace);
+        // One that was made for a claim of this namespace.
+        let volume = [
+            "delete",
+            "persistentvolume",
+            &self.namespace,
+            "--ignore-not-found",
+            "--wait=false",
+        ];
+        drop(kubectl::output(&volume, ""));
     }
 }
 

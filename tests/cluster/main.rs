@@ -8,6 +8,7 @@
 
 mod bed;
 mod certificates;
+mod examples;
 mod installation;
 mod modes;
 mod namespaces;

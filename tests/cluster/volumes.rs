@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::bed::workloads::App;
 use crate::bed::{Bed, SOON, eventually, heapship, installed, kubectl, store};
 
-/// A claim on a folder of the node, as a shared file system would be.
-fn claim(bed: &Bed) -> PathBuf {
+/// A volume on a folder of the node, as a shared file system would be, for a claim of that name.
+pub(crate) fn volume_for(bed: &Bed, claim: &str) -> PathBuf {
     let folder = installed::state().join("claims").join(&bed.namespace);
     fs::create_dir_all(&folder).unwrap();
     fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
@@ -16,25 +16,32 @@ fn claim(bed: &Bed) -> PathBuf {
 kind: PersistentVolume
 metadata: {{name: {namespace}}}
 spec:
-  capacity: {{storage: 10Gi}}
+  capacity: {{storage: 100Gi}}
   accessModes: [ReadWriteMany]
   storageClassName: ''
-  persistentVolumeReclaimPolicy: Delete
-  claimRef: {{name: dumps, namespace: {namespace}}}
+  persistentVolumeReclaimPolicy: Retain
+  claimRef: {{name: {claim}, namespace: {namespace}}}
   hostPath: {{path: {folder}}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: dumps}}
-spec:
-  accessModes: [ReadWriteMany]
-  storageClassName: ''
-  volumeName: {namespace}
-  resources: {{requests: {{storage: 10Gi}}}}
 ",
         namespace = bed.namespace,
         folder = folder.display()
     ));
+    folder
+}
+
+/// The claim `dumps`, and the folder behind it.
+fn claim(bed: &Bed) -> PathBuf {
+    let folder = volume_for(bed, "dumps");
+    bed.apply(
+        "apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: dumps}
+spec:
+  accessModes: [ReadWriteMany]
+  storageClassName: ''
+  resources: {requests: {storage: 10Gi}}
+",
+    );
     folder
 }
 

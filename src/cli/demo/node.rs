@@ -21,7 +21,7 @@ pub(super) struct Node {
     pub(super) classes: PathBuf,
     /// What `java` is in the application's image.
     pub(super) jdk: Jdk,
-    /// What is at `/heapship-agent` in ours.
+    /// What is at `/bin/heapship-agent` in ours.
     pub(super) agent: PathBuf,
 }
 

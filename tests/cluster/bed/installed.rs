@@ -48,7 +48,7 @@ spec:
   mode: OptIn
   settings:
     destination: s3://{bucket}/e2e
-    credentials-secret: {secret}
+    credentialsSecret: {secret}
   store:
     endpoint: {endpoint}
     region: us-east-1
