@@ -1,4 +1,4 @@
-# Every command that a person or CI runs. CI has no step of its own: it calls `make lint test`.
+# Every command that a person or CI runs. CI has no step of its own: it calls `make lint test e2e`.
 
 # rustup puts cargo there, and a fresh shell does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin

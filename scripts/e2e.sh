@@ -39,6 +39,8 @@ finish() {
     local status=$?
     trap '' INT TERM
     trap - EXIT
+    "$cluster" run sh -c 'cat "$HEAPSHIP_E2E_STATE/figures.txt"' 2>/dev/null || true
+    [[ $named == no ]] || echo "left to make e2e: the rest of the cluster suite" >&2
     if [[ -n ${HEAPSHIP_E2E_KEEP:-} ]]; then
         echo "the cluster stays up: $cluster run kubectl get pods -A, and $cluster down when it has served" >&2
     else

@@ -9,6 +9,9 @@ begun=$SECONDS
 status=0
 cargo test --locked --features "$(scripts/features.sh)" "$@" 2>&1 | tee "$log" || status=$?
 
+# On a real Kubernetes: one dump of each kind. The rest of that suite is `make e2e`.
+(($#)) || scripts/e2e.sh named 2>&1 | tee -a "$log" || status=$?
+
 echo
 grep -h '^NOT RUN' "$log" | sort -u || true
 awk -v seconds=$((SECONDS - begun)) '

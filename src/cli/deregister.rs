@@ -91,7 +91,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
     writeln!(
         console.stdout,
         "no pod is injected any more; those that run keep their agents. What remains, as it was installed:\n  \
-         kubectl delete -k manifests/overlays/self-managed   # or helm uninstall"
+         kubectl delete --ignore-not-found -k manifests/overlays/self-managed   # or helm uninstall"
     )?;
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::bed::load::{Load, failed_open};
 use crate::bed::{Bed, SOON, eventually, installed, kubectl};
 
+const SECRET: &str = "heapship-certificates";
 const REGISTRATION: &str = "mutatingwebhookconfiguration/heapship";
 
 fn registration() -> Value {
@@ -36,21 +37,23 @@ pub(crate) async fn assert_nobody_noticed(load: Load, before: f64) {
     assert!((failed_open() - before).abs() < f64::EPSILON);
 }
 
+/// Changes how long certificates live, and begins anew: those that are there are renewed by their own life, and replicas
+/// that run remember their CA.
+async fn lives(variables: [&str; 2]) {
+    let call = |arguments: &[&str]| kubectl::run(&[&["-n", installed::NAMESPACE], arguments].concat());
+    call(&["scale", "deployment/heapship", "--replicas=0"]);
+    installed::until_stopped().await;
+    call(&["delete", "secret", SECRET]);
+    call(&["set", "env", "deployment/heapship", variables[0], variables[1]]);
+    call(&["scale", "deployment/heapship", "--replicas=2"]);
+    installed::rolled_out();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn leaf_and_ca_are_renewed_every_twenty_seconds_and_no_call_fails() {
     let bed = Bed::alone("renewal").await;
     // Two thirds of thirty seconds.
-    let lives = [
-        "set",
-        "env",
-        "deployment/heapship",
-        "-n",
-        installed::NAMESPACE,
-        "HEAPSHIP_CA_LIFETIME=30s",
-        "HEAPSHIP_CERTIFICATE_LIFETIME=30s",
-    ];
-    kubectl::run(&lives);
-    installed::rolled_out();
+    lives(["HEAPSHIP_CA_LIFETIME=30s", "HEAPSHIP_CERTIFICATE_LIFETIME=30s"]).await;
     let before = failed_open();
     let load = Load::begin(&bed, 50, 6_000);
     let mut seen = std::collections::BTreeSet::new();
@@ -59,22 +62,12 @@ async fn leaf_and_ca_are_renewed_every_twenty_seconds_and_no_call_fails() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_nobody_noticed(load, before).await;
+    lives(["HEAPSHIP_CA_LIFETIME-", "HEAPSHIP_CERTIFICATE_LIFETIME-"]).await;
     assert!(
         seen.len() >= 5,
         "the bundle changed {} times in two minutes",
         seen.len()
     );
-    let back = [
-        "set",
-        "env",
-        "deployment/heapship",
-        "-n",
-        installed::NAMESPACE,
-        "HEAPSHIP_CA_LIFETIME-",
-        "HEAPSHIP_CERTIFICATE_LIFETIME-",
-    ];
-    kubectl::run(&back);
-    installed::rolled_out();
 }
 
 #[tokio::test]
@@ -107,9 +100,9 @@ pub(crate) async fn is_repaired() {
 #[tokio::test]
 async fn a_secret_that_somebody_deleted_or_filled_with_garbage_is_made_anew() {
     let bed = Bed::alone("secret").await;
-    let secret = ["-n", installed::NAMESPACE, "secret", "heapship-certificates"];
+    let secret = ["-n", installed::NAMESPACE, "secret", SECRET];
     kubectl::run(&[secret[0], secret[1], "delete", secret[2], secret[3]]);
-    kubectl::until_there(installed::NAMESPACE, "secret", "heapship-certificates");
+    kubectl::until_there(installed::NAMESPACE, "secret", SECRET);
     let garbage = r#"{"data":{"tls.crt":"Z2FyYmFnZQ==","tls.key":"Z2FyYmFnZQ=="}}"#;
     kubectl::run(&[
         secret[0],

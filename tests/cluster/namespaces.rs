@@ -73,12 +73,7 @@ async fn what_changed_while_the_webhook_was_down_is_put_right() {
         kubectl::run(&["-n", installed::NAMESPACE, "scale", "deployment/heapship", count]);
     };
     scale("--replicas=0");
-    eventually("no replica runs", SOON, async || {
-        kubectl::run(&["-n", installed::NAMESPACE, "get", "pods", "-o", "name"])
-            .is_empty()
-            .then_some(())
-    })
-    .await;
+    installed::until_stopped().await;
     kubectl::run(&["annotate", "namespace", &bed.namespace, "heapship.io/inject=true"]);
     assert_eq!(label(&bed.namespace), "");
     scale("--replicas=2");

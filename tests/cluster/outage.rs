@@ -16,11 +16,7 @@ fn scale(replicas: u8) {
 async fn pods_are_created_while_the_webhook_is_down_and_check_names_them() {
     let bed = Bed::alone("down").await;
     scale(0);
-    eventually("no replica runs", SOON, async || {
-        let pods = kubectl::run(&["-n", installed::NAMESPACE, "get", "pods", "-o", "name"]);
-        pods.is_empty().then_some(())
-    })
-    .await;
+    installed::until_stopped().await;
     let app = App {
         name: "missed",
         java: "-Xmx64m, -XX:+UseSerialGC, -cp, /app, Serve",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
-use super::{heapship, kubectl, store};
+use super::{SOON, eventually, heapship, kubectl, store};
 
 /// heapship's own.
 pub const NAMESPACE: &str = "heapship-system";
@@ -37,6 +37,22 @@ pub fn once() {
         store::start();
         install();
     });
+    // A test that failed on its way may have left it out.
+    if !kubectl::output(&["-n", NAMESPACE, "get", "deployment", "heapship"], "")
+        .status
+        .success()
+    {
+        drop(kubectl::output(
+            &[
+                "wait",
+                "--for=delete",
+                "namespace/heapship-system",
+                "--timeout=120s",
+            ],
+            "",
+        ));
+        install();
+    }
 }
 
 /// What the platform team writes: the metadata and the spec of one policy.
@@ -158,12 +174,21 @@ pub fn apply_overlay(certificates: &str, more: &str) {
 pub fn uninstall() {
     let deregistered = heapship::run(&["deregister", "--yes"]);
     assert_eq!(deregistered.status, Some(0), "{}", deregistered.text);
-    kubectl::run(&["delete", "-k", overlay().to_str().unwrap()]);
+    kubectl::run(&["delete", "--ignore-not-found", "-k", overlay().to_str().unwrap()]);
 }
 
 // kustomize takes relative paths only, hence a folder of the build.
 fn overlay() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/e2e/overlay")
+}
+
+/// Waits until no replica runs.
+pub async fn until_stopped() {
+    eventually("no replica runs", SOON, async || {
+        let pods = kubectl::run(&["-n", NAMESPACE, "get", "pods", "-o", "name"]);
+        pods.is_empty().then_some(())
+    })
+    .await;
 }
 
 /// Waits for both replicas.
