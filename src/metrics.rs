@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -67,118 +67,96 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("heapship_webhook");
-        let requests = Family::<Labels, Counter>::default();
-        let duration = Histogram::new(DURATIONS);
-        let in_flight = Gauge::default();
-        let connections = Gauge::default();
-        let handshake_failures = Counter::default();
-        let certificate_expiry = Gauge::default();
-        let certificate_rejections = Counter::default();
-        let namespaces = Gauge::default();
-        let namespaces_stale = Gauge::default();
-        let namespace_watch_failures = Counter::default();
-        let namespace_look_ups = Counter::default();
-        let namespace_look_up_failures = Counter::default();
-        let namespace_label_patches = Counter::default();
-        let namespace_label_patch_failures = Counter::default();
-        let authority_expiry = Gauge::default();
-        let certificate_renewals = Counter::default();
-        let ca_bundle_repairs = Counter::default();
         // The encoder adds the dot at the end of each text, and `_total` to the names of counters.
-        registry.register("requests", "Requests by decision and reason", requests.clone());
-        registry.register(
-            "request_duration_seconds",
-            "Time from a request's header to its answer",
-            duration.clone(),
-        );
-        registry.register("requests_in_flight", "Requests being answered", in_flight.clone());
-        registry.register(
-            "connections",
-            "Open connections of the admission port",
-            connections.clone(),
-        );
-        registry.register(
-            "tls_handshake_failures",
-            "Connections that failed before their first request",
-            handshake_failures.clone(),
-        );
-        registry.register(
-            "certificate_expiry_timestamp_seconds",
-            "End of the served certificate, in seconds since 1970",
-            certificate_expiry.clone(),
-        );
-        registry.register(
-            "certificate_rejections",
-            "Replacement certificates that were not fit to be served",
-            certificate_rejections.clone(),
-        );
-        registry.register("namespaces", "Namespaces that are known", namespaces.clone());
-        registry.register(
-            "namespaces_stale",
-            "1 while the watch of namespaces is broken and what is known of them may be old",
-            namespaces_stale.clone(),
-        );
-        registry.register(
-            "namespace_watch_failures",
-            "Times that the watch of namespaces broke or did not come to stand",
-            namespace_watch_failures.clone(),
-        );
-        registry.register(
-            "namespace_look_ups",
-            "Reviews that had to ask the API server for a namespace",
-            namespace_look_ups.clone(),
-        );
-        registry.register(
-            "namespace_look_up_failures",
-            "Look-ups of a namespace that learned nothing, so that the pod was admitted unchanged",
-            namespace_look_up_failures.clone(),
-        );
-        registry.register(
-            "namespace_label_patches",
-            "Labels of namespaces that were put right outside a review",
-            namespace_label_patches.clone(),
-        );
-        registry.register(
-            "namespace_label_patch_failures",
-            "Attempts to put a namespace's label right that failed and are made again",
-            namespace_label_patch_failures.clone(),
-        );
-        registry.register(
-            "authority_expiry_timestamp_seconds",
-            "End of the CA that signs self-managed certificates, in seconds since 1970",
-            authority_expiry.clone(),
-        );
-        registry.register(
-            "certificate_renewals",
-            "Changes to the Secret of self-managed certificates by this replica",
-            certificate_renewals.clone(),
-        );
-        registry.register(
-            "ca_bundle_repairs",
-            "Times that this replica wrote the registration's caBundle",
-            ca_bundle_repairs.clone(),
-        );
+        let r = &mut registry;
         Self {
+            requests: registered(
+                r,
+                "requests",
+                "Requests by decision and reason",
+                Family::default(),
+            ),
+            duration: registered(
+                r,
+                "request_duration_seconds",
+                "Time from a request's header to its answer",
+                Histogram::new(DURATIONS),
+            ),
+            in_flight: new(r, "requests_in_flight", "Requests being answered"),
+            connections: new(r, "connections", "Open connections of the admission port"),
+            handshake_failures: new(
+                r,
+                "tls_handshake_failures",
+                "Connections that failed before their first request",
+            ),
+            certificate_expiry: new(
+                r,
+                "certificate_expiry_timestamp_seconds",
+                "End of the served certificate, in seconds since 1970",
+            ),
+            certificate_rejections: new(
+                r,
+                "certificate_rejections",
+                "Replacement certificates that were not fit to be served",
+            ),
+            namespaces: new(r, "namespaces", "Namespaces that are known"),
+            namespaces_stale: new(
+                r,
+                "namespaces_stale",
+                "1 while the watch of namespaces is broken and what is known of them may be old",
+            ),
+            namespace_watch_failures: new(
+                r,
+                "namespace_watch_failures",
+                "Times that the watch of namespaces broke or did not come to stand",
+            ),
+            namespace_look_ups: new(
+                r,
+                "namespace_look_ups",
+                "Reviews that had to ask the API server for a namespace",
+            ),
+            namespace_look_up_failures: new(
+                r,
+                "namespace_look_up_failures",
+                "Look-ups of a namespace that learned nothing, so that the pod was admitted unchanged",
+            ),
+            namespace_label_patches: new(
+                r,
+                "namespace_label_patches",
+                "Labels of namespaces that were put right outside a review",
+            ),
+            namespace_label_patch_failures: new(
+                r,
+                "namespace_label_patch_failures",
+                "Attempts to put a namespace's label right that failed and are made again",
+            ),
+            authority_expiry: new(
+                r,
+                "authority_expiry_timestamp_seconds",
+                "End of the CA that signs self-managed certificates, in seconds since 1970",
+            ),
+            certificate_renewals: new(
+                r,
+                "certificate_renewals",
+                "Changes to the Secret of self-managed certificates by this replica",
+            ),
+            ca_bundle_repairs: new(
+                r,
+                "ca_bundle_repairs",
+                "Times that this replica wrote the registration's caBundle",
+            ),
             registry,
-            requests,
-            duration,
-            in_flight,
-            connections,
-            handshake_failures,
-            certificate_expiry,
-            certificate_rejections,
-            namespaces,
-            namespaces_stale,
-            namespace_watch_failures,
-            namespace_look_ups,
-            namespace_look_up_failures,
-            namespace_label_patches,
-            namespace_label_patch_failures,
-            authority_expiry,
-            certificate_renewals,
-            ca_bundle_repairs,
         }
     }
+}
+
+fn new<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    registered(registry, name, help, M::default())
+}
+
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Metrics {
