@@ -29,6 +29,7 @@ lint: ## what a change must pass before its tests: format, spelling, dependencie
 	scripts/file-sizes.sh
 	.tools/bin/cargo-deny --all-features check bans licenses sources
 	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
+	cargo clippy --locked --test cluster $(FEATURES) -- -D warnings
 
 fmt: ## format the sources and correct the spelling
 	@scripts/setup.sh lint

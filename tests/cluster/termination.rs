@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::bed::kubectl;
 use crate::bed::workloads::App;
-use crate::bed::{Bed, installed};
+use crate::bed::{Bed, Shipped, installed};
 
 /// A folder of the node that outlives the pod, where the application and its hooks leave an empty file for each thing
 /// that happened.
@@ -34,17 +35,12 @@ impl Evidence {
     const MOUNT: &'static str =
         "volumeMounts:\n- {name: evidence, mountPath: /evidence}\nenv:\n- {name: EVIDENCE, value: /evidence}";
 
-    /// When it happened, in seconds since 1970.
+    /// When it happened.
     #[track_caller]
-    fn at(&self, what: &str) -> f64 {
+    fn at(&self, what: &str) -> Timestamp {
         let file =
             fs::metadata(self.0.join(what)).unwrap_or_else(|error| panic!("{what} did not happen: {error}"));
-        let since = file
-            .modified()
-            .unwrap()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap();
-        since.as_secs_f64()
+        Timestamp::try_from(file.modified().unwrap()).unwrap()
     }
 }
 
@@ -58,7 +54,7 @@ fn ready(pod: &Pod) -> bool {
 
 /// When a container ended, by the kubelet.
 #[track_caller]
-fn ended(pod: &Pod, container: &str) -> jiff::Timestamp {
+fn ended(pod: &Pod, container: &str) -> Timestamp {
     let status = pod.status.as_ref().unwrap();
     let lists = [&status.container_statuses, &status.init_container_statuses];
     lists
@@ -71,14 +67,13 @@ fn ended(pod: &Pod, container: &str) -> jiff::Timestamp {
         .0
 }
 
-fn seconds(dump: &crate::bed::Shipped, which: &str) -> f64 {
-    let text = dump.record["times"][which].as_str().unwrap();
-    let at: jiff::Timestamp = text.parse().unwrap();
-    at.as_millisecond() as f64 / 1e3
+/// When the JVM began to write, by the dump's own header.
+fn began(dump: &Shipped) -> Timestamp {
+    dump.record["times"]["began"].as_str().unwrap().parse().unwrap()
 }
 
 /// Starts an application with a hook, deletes it, and returns the evidence once it is gone.
-async fn deleted(bed: &Bed, hook: &str) -> (Evidence, crate::bed::Shipped) {
+async fn deleted(bed: &Bed, hook: &str) -> (Evidence, Shipped) {
     let evidence = Evidence::new(bed);
     let app = App {
         name: "orders",
@@ -114,7 +109,7 @@ async fn deleted(bed: &Bed, hook: &str) -> (Evidence, crate::bed::Shipped) {
 async fn a_healthy_jvm_without_a_hook_is_dumped_before_its_pod_is_gone() {
     let bed = Bed::shared("stop").await;
     let (evidence, dump) = deleted(&bed, "").await;
-    assert!(seconds(&dump, "began") <= evidence.at("sigterm"));
+    assert!(began(&dump) <= evidence.at("sigterm"));
 }
 
 #[tokio::test]
@@ -122,7 +117,7 @@ async fn an_exec_hook_of_the_users_own_runs_after_the_dump() {
     let bed = Bed::shared("stop-exec").await;
     let hook = "\nlifecycle: {preStop: {exec: {command: [/bin/sh, -c, 'touch /evidence/exec']}}}";
     let (evidence, dump) = deleted(&bed, hook).await;
-    assert!(seconds(&dump, "began") <= evidence.at("exec"));
+    assert!(began(&dump) <= evidence.at("exec"));
     assert!(evidence.at("exec") <= evidence.at("sigterm"));
 }
 
@@ -134,15 +129,15 @@ async fn an_http_get_hook_of_the_users_own_reaches_the_application_after_the_dum
         "\nlifecycle: {preStop: {httpGet: {path: /stop, port: 8080}}}",
     )
     .await;
-    assert!(seconds(&dump, "began") <= evidence.at("httpGet"));
+    assert!(began(&dump) <= evidence.at("httpGet"));
     assert!(evidence.at("httpGet") <= evidence.at("sigterm"));
 }
 
 #[tokio::test]
 async fn a_sleep_hook_of_the_users_own_comes_before_the_dump() {
     let bed = Bed::shared("stop-sleep").await;
-    let before = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
+    let before = Timestamp::now();
     let (evidence, dump) = deleted(&bed, "\nlifecycle: {preStop: {sleep: {seconds: 3}}}").await;
-    assert!(seconds(&dump, "began") >= before + 3.0);
-    assert!(seconds(&dump, "began") <= evidence.at("sigterm"));
+    assert!(began(&dump) >= before + Duration::from_secs(3));
+    assert!(began(&dump) <= evidence.at("sigterm"));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::bed::Bed;
-use crate::bed::workloads::App;
+use crate::bed::workloads::{App, indented};
 
 fn init_statuses(pod: &Pod) -> Vec<ContainerStatus> {
     pod.status
@@ -60,9 +60,8 @@ securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}",
 #[tokio::test]
 async fn two_jvms_of_two_users_and_two_images_are_both_shipped() {
     let bed = Bed::shared("users").await;
+    // Goes into the list that the manifest ends with.
     let second = "\
-restartPolicy: Never
-containers:
 - name: other
   image: localhost/heapship-test/jvm-17-other:1
   command: [/opt/java/bin/java, -Xmx48m, -XX:+UseSerialGC, -cp, /app, Leak]";
@@ -71,14 +70,7 @@ containers:
         spec: "restartPolicy: Never",
         ..App::default()
     };
-    // The second container goes into the same list.
-    let pod = app.pod()
-        + &second
-            .lines()
-            .skip(2)
-            .map(|line| format!("  {line}\n"))
-            .collect::<String>();
-    bed.apply(&pod);
+    bed.apply(&(app.pod() + &indented("  ", second)));
     let shipped = bed.shipped(2).await;
     for dump in &shipped {
         dump.assert_whole();

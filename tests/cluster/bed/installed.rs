@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
+use super::workloads::indented;
 use super::{SOON, eventually, heapship, kubectl, store};
 
 /// heapship's own.
@@ -74,10 +75,6 @@ spec:
         secret = store::SECRET,
         endpoint = store::ENDPOINT,
     )
-}
-
-fn indented(indent: &str, lines: &str) -> String {
-    lines.lines().map(|line| format!("{indent}{line}\n")).collect()
 }
 
 /// How heapship comes into a cluster.

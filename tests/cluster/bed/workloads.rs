@@ -84,6 +84,7 @@ impl App<'_> {
     }
 }
 
-fn indented(indent: &str, lines: &str) -> String {
-    lines.lines().map(|line| format!("{indent}{line}\n")).collect()
+/// Every line with `indent` before it.
+pub fn indented(indent: &str, lines: &str) -> String {
+    lines.lines().map(|line| [indent, line, "\n"].concat()).collect()
 }
