@@ -158,6 +158,10 @@ test)
     java_runtimes
     go_program versitygw github.com/versity/versitygw/cmd/versitygw \
         "the tests use an S3 server in their own process instead"
+    # Rendered manifests are compared with what the chart and kustomize give.
+    if go_is_new_enough; then
+        tests/cluster/cluster.sh build kube helm || say "NOT BUILT: kubectl and helm; what needs them is left out"
+    fi
     ;;
 lint)
     rust

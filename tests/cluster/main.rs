@@ -13,6 +13,7 @@ mod installation;
 mod modes;
 mod namespaces;
 mod outage;
+mod people;
 mod resources;
 mod shipping;
 mod speed;

@@ -7,6 +7,9 @@ use crate::bed::load::{Load, failed_open, is_injected};
 use crate::bed::workloads::App;
 use crate::bed::{Bed, SOON, eventually, heapship, installed, kubectl};
 
+const STATUS: &str =
+    r#"heapship.io/status: '{"decision":"injected","containers":["app"],"agents":["heapship-agent"]}'"#;
+
 fn scale(replicas: u8) {
     let count = format!("--replicas={replicas}");
     kubectl::run(&["-n", installed::NAMESPACE, "scale", "deployment/heapship", &count]);
@@ -25,6 +28,20 @@ async fn pods_are_created_while_the_webhook_is_down_and_check_names_them() {
     bed.apply(&app.deployment());
     let pod = bed.pod_of("missed").await;
     assert!(!is_injected(&pod));
+    // What it looks like when somebody takes the agent off again behind the webhook.
+    let stripped = App {
+        name: "stripped",
+        annotations: &[STATUS],
+        java: "-version",
+        ..App::default()
+    };
+    let warnings = bed.apply(&stripped.pod());
+    assert!(
+        warnings
+            .iter()
+            .any(|line| line.contains("the agent heapship-agent was injected and is gone")),
+        "{warnings:?}"
+    );
     let down = heapship::run(&["check", "-n", &bed.namespace]);
     scale(2);
     installed::rolled_out();
@@ -47,6 +64,7 @@ async fn pods_are_created_while_the_webhook_is_down_and_check_names_them() {
         "deployment/missed",
         "--timeout=180s",
     ]);
+    kubectl::run(&["-n", &bed.namespace, "delete", "pod", "stripped"]);
     let mended = eventually("check finds no fault", SOON, async || {
         let check = heapship::run(&["check", "-n", &bed.namespace]);
         (check.status == Some(0)).then_some(check)

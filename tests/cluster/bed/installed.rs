@@ -88,7 +88,10 @@ impl Way {
     pub fn install(self) {
         match self {
             Self::Kustomize => install(),
-            Self::Helm => helm("install", &["--create-namespace"]),
+            Self::Helm => {
+                helm("install", &["--create-namespace"]);
+                tool("helm", &["test", "heapship", "-n", NAMESPACE]);
+            }
         }
         rolled_out();
     }
