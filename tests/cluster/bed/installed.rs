@@ -204,7 +204,7 @@ pub fn rolled_out() {
     kubectl::run(&arguments);
 }
 
-/// As `manifests/examples/installation` has it.
+/// As `manifests/examples/installation` has it, with a shorter drain: the suite stops the webhook a dozen times.
 const KUSTOMIZATION: &str = "\
 resources: [../../../manifests/overlays/CERTIFICATES]
 configMapGenerator:
@@ -229,7 +229,7 @@ patches:
         spec:
           containers:
           - name: webhook
-            env: [{name: HEAPSHIP_CLUSTER, value: e2e}]
+            env: [{name: HEAPSHIP_CLUSTER, value: e2e}, {name: HEAPSHIP_DRAIN, value: 10s}]
 ";
 
 /// One more patch.
