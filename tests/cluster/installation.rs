@@ -18,7 +18,14 @@ async fn comes_and_goes(bed: &Bed, way: Way) {
         namespaces.is_empty().then_some(())
     };
     // One that asked before anybody was there to hear it.
-    kubectl::run(&["annotate", "namespace", &bed.namespace, "heapship.io/inject=true"]);
+    let opted = [
+        "annotate",
+        "--overwrite",
+        "namespace",
+        &bed.namespace,
+        "heapship.io/inject=true",
+    ];
+    kubectl::run(&opted);
     eventually("namespaces of other tests are gone", SOON, leftovers).await;
     let before = settled_inventory().await;
 
