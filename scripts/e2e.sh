@@ -8,6 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=tests/cluster/cluster.sh
+# Not the one that `make cluster` started: somebody works there.
+export HEAPSHIP_CLUSTER=${HEAPSHIP_CLUSTER:-heapship-e2e}
 # What the named part needs; no names mean all.
 named=no modules=() families=()
 if [[ "$*" == named ]]; then
@@ -42,10 +44,11 @@ finish() {
     "$cluster" run sh -c 'cat "$HEAPSHIP_E2E_STATE/figures.txt"' 2>/dev/null || true
     [[ $named == no ]] || echo "left to make e2e: the rest of the cluster suite" >&2
     if [[ -n ${HEAPSHIP_E2E_KEEP:-} ]]; then
-        echo "the cluster stays up: $cluster run kubectl get pods -A, and $cluster down when it has served" >&2
+        echo "the cluster stays up: HEAPSHIP_CLUSTER=$HEAPSHIP_CLUSTER $cluster run kubectl get pods -A; then the same with down" >&2
     else
-        step "cluster down" "$cluster" down || true
+        step "cluster down" "$cluster" down || { status=$?; echo "e2e: the cluster could not be removed" >&2; }
     fi
+    rm -f "${log:-}"
     printf '\n' >&2
     printf '%s\n' "${times[@]}" "$(printf '%5d s  in all' "$SECONDS")" >&2
     exit "$status"
@@ -72,4 +75,10 @@ step "image" env IMAGE_PROFILE="${IMAGE_PROFILE:-ci}" scripts/image.sh
 step "compiling the suite" "${suite[@]}" --no-run
 step "cluster up" "$cluster" up
 step "images into the cluster" load_images
-step "the suite" "$cluster" run "${suite[@]}" --offline -- --test-threads="${HEAPSHIP_E2E_THREADS:-4}" "$@"
+log=$(mktemp)
+suite_in_the_cluster() {
+    "$cluster" run "${suite[@]}" --offline -- --test-threads="${HEAPSHIP_E2E_THREADS:-4}" "$@" 2>&1 | tee "$log"
+    # A name that nothing bears is no success.
+    grep -q '^test result: ok. [1-9]' "$log" || { echo "e2e: no test ran" >&2; return 1; }
+}
+step "the suite" suite_in_the_cluster "$@"

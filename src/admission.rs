@@ -82,7 +82,12 @@ impl Admission {
         let name = review.namespace();
         match self.namespaces.find(name) {
             Some(namespace) if self.has_a_reason(&namespace, pod) => {
-                self.pod_created(review, &namespace, pod).into()
+                let answer = self.pod_created(review, &namespace, pod);
+                // It may have said no until a moment ago.
+                if answer.verdict.may_be_outdated() && !self.namespaces.is_settled(name) {
+                    return Look::NamespaceWanted(name.to_owned());
+                }
+                answer.into()
             }
             Some(_) if self.namespaces.is_settled(name) => unchanged(review, Verdict::NotAsked).into(),
             Some(_) | None => Look::NamespaceWanted(name.to_owned()),

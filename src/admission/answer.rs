@@ -66,6 +66,12 @@ impl Verdict {
         }
     }
 
+    /// Whether it would be another one if the namespace had just opted in.
+    #[must_use]
+    pub fn may_be_outdated(self) -> bool {
+        matches!(self, Self::NotAsked | Self::Skipped("opted-out"))
+    }
+
     /// Whether the pod was admitted without anybody having looked at it.
     #[must_use]
     pub fn is_a_failure(self) -> bool {

@@ -53,6 +53,10 @@ impl Default for Limits {
 /// in which a thousand small ones could be answered.
 const LARGE: usize = 64 << 10;
 
+/// Bodies from this size on are worked on one at a time: as values they take fifty times their bytes, and somebody may send
+/// several.
+const HUGE: usize = 1 << 20;
+
 /// Memory for bodies is counted in units of this many bytes, so that the count fits a semaphore.
 const MEMORY_UNIT: usize = 1 << 10;
 
@@ -114,6 +118,7 @@ struct Edge {
     metrics: Arc<Metrics>,
     limits: Limits,
     turns: Arc<Semaphore>,
+    huge_turn: Arc<Semaphore>,
     memory: Arc<Semaphore>,
 }
 
@@ -130,6 +135,7 @@ pub fn router(admission: Arc<Admission>, metrics: Arc<Metrics>, limits: Limits) 
         admission,
         metrics,
         turns: Arc::new(Semaphore::new(limits.turns)),
+        huge_turn: Arc::new(Semaphore::new(1)),
         memory: Arc::new(Semaphore::new(limits.bodies / MEMORY_UNIT)),
         limits,
     });
@@ -268,7 +274,8 @@ impl Edge {
         deadline: Instant,
         work: impl FnOnce(&Admission, &[u8]) -> Result<T, review::Refusal> + Send + 'static,
     ) -> Result<T, Refused> {
-        let turns = || Arc::clone(&self.turns);
+        let is_huge = received.body.len() >= HUGE;
+        let turns = || Arc::clone(if is_huge { &self.huge_turn } else { &self.turns });
         let turn = match turns().try_acquire_owned() {
             Ok(turn) => turn,
             Err(_) => match timeout_at(deadline, turns().acquire_owned()).await {

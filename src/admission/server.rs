@@ -61,7 +61,8 @@ impl Default for Limits {
         Self {
             connections: 1024,
             idle: Duration::from_mins(2),
-            grace: Duration::from_secs(2),
+            // Until every node's rules have forgotten us: a call that meets a closed port is a pod that is missed.
+            grace: Duration::from_secs(5),
             drain: Duration::from_secs(25),
         }
     }

@@ -30,6 +30,9 @@ use super::objects::{Complaints, Error, LOOK, call, changes};
 use super::serving::wall_clock;
 use super::trust::{Standing, Trust};
 
+/// The annotation by which cert-manager is asked to write the caBundle.
+const CERT_MANAGERS: &str = "cert-manager.io/inject-ca-from";
+
 /// Least time between two writes: somebody may undo each of ours.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -181,6 +184,11 @@ impl Keeper {
             Some(truth) => truth.borrow_and_update().clone(),
             None => return Ok(Looked::Right),
         };
+        // Somebody switches to cert-manager: two who put their own CA in the place of the other's would help nobody.
+        let annotations = found.metadata.annotations.as_ref();
+        if annotations.is_some_and(|all| all.contains_key(CERT_MANAGERS)) {
+            return Ok(Looked::Right);
+        }
         self.strangers = self
             .strangers
             .observed(entries.iter().map(|entry| &entry.bundle), &truth, now);

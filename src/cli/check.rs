@@ -25,6 +25,8 @@ mod versions;
 
 pub(super) use found::Listed;
 
+use crate::cli::live::Refusal;
+
 use found::Found;
 use report::{Level, Report};
 
@@ -63,6 +65,13 @@ pub struct Arguments {
     cluster: live::Arguments,
 }
 
+/// Why nothing is examined.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("there is no namespace {0}; kubectl get namespaces lists them")]
+    NoNamespace(String),
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -87,7 +96,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         let wanted = read::Wanted {
             registration,
             policies,
-            namespace,
+            namespace: namespace.clone(),
             stores: store,
         };
         let found = read::read(&live, &version, wanted, &|pods| {
@@ -97,6 +106,9 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         progress("");
         Ok(found)
     })?;
+    if let (Some(name), Err(Refusal::Absent)) = (namespace, &found.namespaces) {
+        return Err(Stop::usage(Error::NoNamespace(name)));
+    }
     let report = judge(&found);
     match output {
         Form::Text => write!(console.stdout, "{report}")?,

@@ -104,9 +104,9 @@ impl Installation {
                 "helm upgrade {release} manifests/chart -n {} --reuse-values",
                 self.namespace
             ),
-            (None, Mode::SelfManaged) => "kubectl apply -k manifests/overlays/self-managed".to_owned(),
-            (None, Mode::CertManager) => "kubectl apply -k manifests/overlays/cert-manager".to_owned(),
-            (None, Mode::Provided) => "kubectl apply -k manifests/overlays/provided".to_owned(),
+            (None, Mode::SelfManaged) => own_overlay("self-managed"),
+            (None, Mode::CertManager) => own_overlay("cert-manager"),
+            (None, Mode::Provided) => own_overlay("provided"),
         }
     }
 
@@ -209,6 +209,11 @@ fn told_of(deployment: &Value, flag: &str, variable: &str) -> Option<String> {
         .filter(|entry| entry["name"] == variable)
         .filter_map(|entry| entry["value"].as_str());
     argument.or_else(|| entry.next()).map(str::to_owned)
+}
+
+/// Whoever has an overlay of his own would lose what it says by ours.
+fn own_overlay(mode: &str) -> String {
+    format!("kubectl apply -k YOUR-OVERLAY   # manifests/overlays/{mode} only if you have none of your own")
 }
 
 #[cfg(test)]

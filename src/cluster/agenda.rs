@@ -10,6 +10,8 @@ use tokio::time::Instant;
 /// each other's work: they do it slowly.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// As many tries as a failure counts at most: eight seconds.
+const FAILED: u32 = 4;
 /// What was right for so long starts afresh when it goes wrong again.
 const FORGET: Duration = Duration::from_mins(10);
 
@@ -62,6 +64,16 @@ impl Agenda {
         });
         item.tries = item.tries.saturating_add(1);
         item.last = Some(now);
+        let at = now + pause(item.tries);
+        self.schedule(name, at);
+    }
+
+    /// The try failed, which is nobody's contradiction: the next one is not put off as if it were.
+    pub(super) fn failed(&mut self, name: String, now: Instant) {
+        let Some(item) = self.items.get_mut(&name) else {
+            return;
+        };
+        item.tries = item.tries.min(FAILED);
         let at = now + pause(item.tries);
         self.schedule(name, at);
     }
@@ -127,6 +139,23 @@ mod tests {
             now = wake;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_tried_every_few_seconds() {
+        let mut now = Instant::now();
+        let mut agenda = Agenda::default();
+        agenda.put("a".to_owned(), now);
+        for _ in 0..12 {
+            let name = agenda.next(now).unwrap();
+            agenda.tried(name.clone(), now);
+            agenda.failed(name, now);
+            now = agenda.wake().unwrap();
+        }
+        let name = agenda.next(now).unwrap();
+        agenda.tried(name.clone(), now);
+        agenda.failed(name, now);
+        assert_eq!((agenda.wake().unwrap() - now).as_secs(), 8);
     }
 
     #[test]

@@ -29,6 +29,8 @@ use super::memory::{Entry, Memory, Metadata};
 const PERIOD: Duration = Duration::from_millis(20);
 /// Patches that wait for their answer at one time.
 const FLIGHTS: usize = 4;
+/// How long a registration that is gone may come back.
+const REPLACEMENT: Duration = Duration::from_secs(5);
 /// For the answer to a patch.
 const PATCH: Duration = Duration::from_secs(15);
 
@@ -100,9 +102,14 @@ impl Keeper {
                     if told.is_err() {
                         return;
                     }
+                    self.outlast_a_replacement().await;
                     self.put_wrong(&mut agenda, self.memory.names());
                 }
-                Some(_) = flights.join_next() => {}
+                Some(flight) = flights.join_next() => {
+                    if let Ok(Err(Failed(name))) = flight {
+                        agenda.failed(name, Instant::now());
+                    }
+                }
                 () = sleep_until(wake.unwrap_or(earliest)), if wake.is_some() && flights.len() < FLIGHTS => {
                     let now = Instant::now();
                     if let Some(name) = agenda.next(now) {
@@ -118,6 +125,17 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// A registration that is deleted and made again is gone for a moment only: every label that went with it would be
+    /// missing until it is back.
+    async fn outlast_a_replacement(&mut self) {
+        while *self.registration.borrow_and_update() == Registration::Absent
+            && matches!(
+                timeout(REPLACEMENT, self.registration.changed()).await,
+                Ok(Ok(()))
+            )
+        {}
     }
 
     fn put_wrong(&self, agenda: &mut Agenda, names: impl IntoIterator<Item = String>) {
@@ -152,7 +170,10 @@ fn wanted(registration: &Registration, entry: &Entry, policies: &Policies) -> Op
     }
 }
 
-async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metrics>) {
+/// The namespace whose label could not be put right.
+struct Failed(String);
+
+async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metrics>) -> Result<(), Failed> {
     let Entry {
         namespace,
         uid,
@@ -179,9 +200,11 @@ async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metric
         Ok(Ok(_)) => {
             metrics.namespace_label_patches.inc();
             tracing::info!(namespace = name, ?change, "put the label right");
+            Ok(())
         }
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
             tracing::debug!(namespace = name, "somebody else changed the namespace first");
+            Ok(())
         }
         Ok(Err(error)) => {
             metrics.namespace_label_patch_failures.inc();
@@ -190,6 +213,7 @@ async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metric
                 namespace = name,
                 "cannot put the label right; it is tried again"
             );
+            Err(Failed(namespace.name.clone()))
         }
         Err(_) => {
             metrics.namespace_label_patch_failures.inc();
@@ -197,6 +221,7 @@ async fn patch(client: Client, entry: Entry, change: Change, metrics: Arc<Metric
                 namespace = name,
                 "no answer within {PATCH:?} to the label's patch; it is tried again"
             );
+            Err(Failed(namespace.name.clone()))
         }
     }
 }

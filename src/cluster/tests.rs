@@ -291,6 +291,13 @@ async fn labels_are_put_right_once_the_registration_is_known_and_taken_away_with
     assert_eq!(scene.metrics.namespace_label_patches.get(), 2);
 
     told.send_replace(Registration::Absent);
+    let call = scene.server.next("PATCH /api/v1/namespaces/asks?").await;
+    assert_eq!(
+        call.body["metadata"]["labels"],
+        json!({ "heapship.io/injection": null })
+    );
+    call.answer(200, &namespace("asks", "11", &[OURS], None));
+    scene.take(&namespace("asks", "11", &[OURS], None));
     let call = scene.server.next("PATCH /api/v1/namespaces/right?").await;
     assert_eq!(
         call.body["metadata"]["labels"],

@@ -34,6 +34,7 @@ pub(crate) async fn assert_nobody_noticed(load: Load, before: f64) {
     let counts = load.finish().await;
     assert_eq!(counts.failed.load(Ordering::SeqCst), 0);
     assert_eq!(counts.missed.load(Ordering::SeqCst), 0);
+    assert!(counts.injected.load(Ordering::SeqCst) > 0);
     assert!((failed_open() - before).abs() < f64::EPSILON);
 }
 

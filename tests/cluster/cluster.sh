@@ -15,13 +15,13 @@
 #   cluster.sh check             say what this machine lacks for it, if anything; exit code 1 then
 #   cluster.sh down              stop it and remove all of it, also what a failed `up` left
 #
-# HEAPSHIP_CLUSTER is its name (heapship-e2e). For root, with Debian's packages runc, containernetworking-plugins,
+# HEAPSHIP_CLUSTER is its name (heapship). For root, with Debian's packages runc, containernetworking-plugins,
 # nftables, iproute2, openssl, python3, gcc and a Go of version 1.21 or newer.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/build.sh"
 
-NAME=${HEAPSHIP_CLUSTER:-heapship-e2e}
+NAME=${HEAPSHIP_CLUSTER:-heapship}
 CLUSTERS=/var/tmp/heapship-clusters
 STATE=$CLUSTERS/$NAME
 CGROUP=heapship-clusters/$NAME

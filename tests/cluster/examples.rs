@@ -40,6 +40,8 @@ async fn a_leaking_deployment() {
 #[tokio::test]
 async fn an_uploader_with_a_credentials_secret() {
     let bed = Bed::shared("ex-credentials").await;
+    // The policy's own Secret would do otherwise.
+    store::wrong_credentials_for(&bed.namespace);
     bed.apply(&example(&bed, "s3-credentials.yaml"));
     bed.shipped(1).await[0].assert_whole();
 }

@@ -106,7 +106,7 @@ async fn a_platforms_own_certificate_and_ca_are_renewed_and_no_call_fails() {
     installed::rolled_out();
     is_repaired().await;
     let before = failed_open();
-    let load = Load::begin(&bed, 50, 12_000);
+    let load = Load::begin(&bed, 50, 30_000);
 
     let (first, bundle) = (expiries(), bundles());
     provided("", folder.path());
@@ -122,6 +122,7 @@ async fn a_platforms_own_certificate_and_ca_are_renewed_and_no_call_fails() {
     renewed(&second).await;
     provided("--drop-old-ca", folder.path());
     // The old one stays for ten minutes, for a replica that is behind.
+    assert!(!load.is_over(), "the last steps went without load");
     load.stop();
     assert_nobody_noticed(load, before).await;
 }
@@ -230,7 +231,7 @@ async fn cert_manager_renews_and_no_call_fails() {
     installed::rolled_out();
     is_repaired().await;
     let before = failed_open();
-    let load = Load::begin(&bed, 50, 12_000);
+    let load = Load::begin(&bed, 50, 30_000);
     let first = expiries();
     // What its command line does for `cmctl renew`.
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -247,6 +248,7 @@ async fn cert_manager_renews_and_no_call_fails() {
     ];
     kubectl::run(&[&certificate[..], &["--type=merge", "-p", &condition]].concat());
     renewed(&first).await;
+    assert!(!load.is_over(), "the last steps went without load");
     load.stop();
     assert_nobody_noticed(load, before).await;
 }

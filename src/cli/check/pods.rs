@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::found::Found;
-use super::report::{Line, Section};
+use super::report::{Level, Line, Section};
+use crate::cli::standing::agents::Agent;
 use crate::cli::standing::{Injection, Standing};
 use crate::names;
 
@@ -133,21 +134,27 @@ fn evicted(pods: &Pods) -> Vec<Line> {
                 ),
                 format!("give the dumps of {workload} {room}"),
             )
+            .remedy(format!(
+                "kubectl delete pod {} -n {}   # what is left of it, once you have read this",
+                first.name, first.namespace
+            ))
         },
     )
 }
 
 fn agents(pods: &Pods) -> Vec<Line> {
-    let mut troubled: BTreeMap<(&str, String, String), Vec<&Standing>> = BTreeMap::new();
+    let mut troubled: BTreeMap<(&str, String, String), Vec<(&Standing, &Agent)>> = BTreeMap::new();
     for pod in pods.seen.iter().filter(|pod| !pod.over) {
         for agent in &pod.agents {
             if let Some(trouble) = agent.trouble() {
-                let key = (
-                    pod.namespace.as_str(),
-                    workload(pod),
-                    format!("{}: {trouble}", agent.container),
-                );
-                troubled.entry(key).or_default().push(pod);
+                let what = if agent.holds_the_pod() {
+                    "it cannot start and holds the application in Init"
+                } else {
+                    "the agent does not work"
+                };
+                let why = format!("{what}: {}: {trouble}", agent.container);
+                let key = (pod.namespace.as_str(), workload(pod), why);
+                troubled.entry(key).or_default().push((pod, agent));
             }
         }
     }
@@ -156,22 +163,17 @@ fn agents(pods: &Pods) -> Vec<Line> {
         .into_iter()
         .take(NAMED)
         .filter_map(|((_, _, why), pods)| {
-            let first = *pods.first()?;
+            let (first, agent) = *pods.first()?;
             let group = Group {
                 first,
                 count: pods.len(),
                 why,
             };
-            let text = format!("{}: the agent does not work: {}", group.who(), group.why);
-            let container = group.why.split(':').next().unwrap_or_default();
-            let log = format!(
-                "kubectl logs {} -c {container} -n {}",
-                first.name, first.namespace
-            );
-            Some(Line::fault(text, log))
+            let text = format!("{}: {}", group.who(), group.why);
+            Some(Line::fault(text, agent.evidence(&first.namespace, &first.name)))
         })
         .collect();
-    lines.extend(rest(all));
+    lines.extend(rest(all, Level::Fault));
     lines
 }
 
@@ -237,16 +239,16 @@ fn grouped<'a>(
         }
     }
     let mut lines: Vec<Line> = groups.values().take(NAMED).map(line).collect();
-    lines.extend(rest(groups.len()));
+    let level = lines.first().map_or(Level::Ok, Line::level);
+    lines.extend(rest(groups.len(), level));
     lines
 }
 
-fn rest(all: usize) -> Option<Line> {
+fn rest(all: usize, level: Level) -> Option<Line> {
     let more = all.checked_sub(NAMED).filter(|more| *more > 0)?;
-    Some(Line::fault(
-        format!("and {more} more workloads in the same way"),
-        "heapship check -n NAMESPACE   # one namespace at a time",
-    ))
+    let text = format!("and {more} more workloads in the same way");
+    let remedy = "heapship check -n NAMESPACE   # one namespace at a time";
+    Some(Line::of(level, text).remedy(remedy))
 }
 
 /// A bare pod is its own workload.

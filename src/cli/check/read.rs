@@ -70,7 +70,12 @@ pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted, progress:
             .await,
         ready: registration::ready(slices(live, &installation).await),
         certificate: certificate(live, &installation).await,
-        probe: probe(live, namespace.as_deref().unwrap_or(&live.namespace)).await,
+        probe: probe(
+            live,
+            namespace.as_deref().unwrap_or(&live.namespace),
+            &installation.namespace,
+        )
+        .await,
         webhook_may: webhook_may(live, &installation, &registration, &service_account).await,
         registration_name: registration,
         installation,
@@ -127,13 +132,10 @@ async fn nodes(live: &Live) -> Read<Vec<String>> {
     Ok(found)
 }
 
-async fn probe(live: &Live, namespace: &str) -> probe::Answer {
-    // Nothing of the installation's own namespace is ever injected.
-    let namespace = if namespace == names::INSTALLATION_NAMESPACE {
-        "default"
-    } else {
-        namespace
-    };
+async fn probe(live: &Live, namespace: &str, own: &str) -> probe::Answer {
+    // Nothing of these is ever injected.
+    let excluded = namespace == own || names::SYSTEM_NAMESPACES.contains(&namespace);
+    let namespace = if excluded { "default" } else { namespace };
     let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldManager=heapship-check");
     let started = Instant::now();
     let pod = live.create(&path, &probe::pod()).await;

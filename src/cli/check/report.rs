@@ -83,6 +83,18 @@ impl Line {
         }
     }
 
+    /// A finding of a level that was decided elsewhere.
+    #[must_use]
+    pub(super) fn of(level: Level, text: impl Into<String>) -> Self {
+        Self::new(level, text)
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub(super) fn level(&self) -> Level {
+        self.level
+    }
+
     /// Adds something to do.
     #[must_use]
     pub(super) fn remedy(mut self, remedy: impl Into<String>) -> Self {

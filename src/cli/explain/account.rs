@@ -91,6 +91,10 @@ fn message(standing: &Standing, outcome: &Outcome) -> (&'static str, String) {
         (Injection::Whole, _) if standing.over => {
             ("whole", "It carried the injection, and has ended.".to_owned())
         }
+        (Injection::Whole, Decision::Injected) if standing.agents.iter().any(Agent::holds_the_pod) => (
+            "whole",
+            "It carries the injection, but a container of it cannot start, and holds the application in Init.".to_owned(),
+        ),
         (Injection::Whole, Decision::Injected)
             if standing.agents.iter().any(|agent| agent.trouble().is_some()) =>
         {
@@ -184,7 +188,8 @@ fn dumps(standing: &Standing) -> Vec<String> {
         let base = agent.destination.trim_end_matches('/');
         format!("{} -> {base}/{}", agent.of.join(", "), agent.key)
     };
-    standing.agents.iter().map(one).collect()
+    let ships = |agent: &&Agent| !agent.of.is_empty();
+    standing.agents.iter().filter(ships).map(one).collect()
 }
 
 fn agent_words(agent: &Agent) -> String {
@@ -255,12 +260,7 @@ fn next(standing: &Standing) -> Vec<String> {
         .agents
         .iter()
         .filter(|agent| agent.trouble().is_some())
-        .map(|agent| {
-            format!(
-                "kubectl logs {name} -c {} -n {namespace} --previous",
-                agent.container
-            )
-        })
+        .map(|agent| agent.evidence(namespace, name))
         .collect();
     match &standing.injection {
         Injection::Missed(Cause::NoAnswer | Cause::PolicyOrNoAnswer) => {

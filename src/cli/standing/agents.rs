@@ -58,8 +58,10 @@ pub struct Ended {
 pub(super) fn of(pod: &Value) -> Vec<Agent> {
     let containers = pod["spec"]["initContainers"].as_array().into_iter().flatten();
     containers
-        .filter(|container| is_ours(container) && container["name"] != names::TOOLS_CONTAINER)
+        .filter(|container| is_ours(container))
         .map(|container| agent(pod, container))
+        // The one that fills the tools volume has done its work, or holds everything up.
+        .filter(|agent| agent.container != names::TOOLS_CONTAINER || agent.trouble().is_some())
         .collect()
 }
 
@@ -169,7 +171,30 @@ fn ended(terminated: &Value) -> Option<Ended> {
 }
 
 impl Agent {
-    /// What keeps it from shipping, as far as the kubelet can tell; `None` while all is well.
+    /// Whether the application waits for it: it has trouble and never ran.
+    #[must_use]
+    pub fn holds_the_pod(&self) -> bool {
+        let never_ran = matches!(self.state, State::Waiting(..)) && self.last.is_none();
+        (never_ran || self.container == names::TOOLS_CONTAINER) && self.trouble().is_some()
+    }
+
+    /// What to look at.
+    #[must_use]
+    pub fn evidence(&self, namespace: &str, pod: &str) -> String {
+        let container = &self.container;
+        match (&self.state, &self.last) {
+            (State::Waiting(..), None) => format!("kubectl describe pod {pod} -n {namespace}"),
+            (State::Waiting(..), Some(_)) => {
+                format!("kubectl logs {pod} -c {container} -n {namespace} --previous")
+            }
+            (State::Running(_) | State::Ended(_) | State::Unknown, _) => {
+                format!("kubectl logs {pod} -c {container} -n {namespace}")
+            }
+        }
+    }
+
+    /// What keeps it from shipping, as far as the kubelet can tell; `None` while all is well. Restarts of one that runs are
+    /// a node's or a store's past.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         let last = self.last.as_ref().map(Ended::words);
@@ -185,18 +210,10 @@ impl Agent {
                 None => format!("it waits ({reason}): {message}"),
             }),
             State::Ended(ended) if ended.code != 0 => Some(format!("it has ended: {}", ended.words())),
-            State::Running(_) | State::Ended(_) | State::Unknown if self.restarts >= OFTEN => Some(format!(
-                "it was restarted {} times{}",
-                self.restarts,
-                last.map(|last| format!(": {last}")).unwrap_or_default()
-            )),
             State::Running(_) | State::Ended(_) | State::Unknown => None,
         }
     }
 }
-
-/// One or two restarts are a node's or a store's hiccup.
-const OFTEN: u64 = 3;
 
 impl Ended {
     /// In one line.
