@@ -147,11 +147,21 @@ impl Marks {
                 tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
             }
         }
-        ledger::write_whole(
-            &agents(&self.folder),
-            &format!("{}.json", self.container),
-            &serde_json::to_vec(owner)?,
-        )?;
+        let noted = self.owner().ok();
+        if noted.as_ref() != Some(owner) {
+            let written = ledger::write_whole(
+                &agents(&self.folder),
+                &format!("{}.json", self.container),
+                &serde_json::to_vec(owner)?,
+            );
+            match written {
+                // The dump that fills the volume is ours to ship; the old note is good enough for whoever must do it for us.
+                Err(error) if noted.is_some() => {
+                    tracing::warn!(%error, "cannot note whose dumps these are: what is noted is older");
+                }
+                written => written?,
+            }
+        }
         Ok(Some(presence))
     }
 
@@ -183,4 +193,40 @@ impl Presence {
 
 fn agents(folder: &Path) -> PathBuf {
     folder.join(".heapship").join("agents")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(node: &str) -> Owner {
+        Owner {
+            identity: Identity {
+                node: node.to_owned(),
+                ..Identity::default()
+            },
+            images: BTreeMap::from([("app".to_owned(), "shop:1".to_owned())]),
+            key_template: "{pod}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_agent_that_comes_back_to_a_full_volume_begins_with_its_old_note() {
+        let root = tempfile::tempdir().unwrap();
+        let marks = Marks {
+            folder: root.path().to_owned(),
+            container: "app".to_owned(),
+        };
+        // In the way of what is about to be written.
+        let full = root.path().join(".heapship/agents/.app.json");
+        fs::create_dir_all(&full).unwrap();
+        assert!(marks.begin(&owner("a")).is_err());
+        fs::remove_dir(&full).unwrap();
+        drop(marks.begin(&owner("a")).unwrap().unwrap());
+        fs::create_dir(&full).unwrap();
+        for node in ["a", "b"] {
+            assert!(marks.begin(&owner(node)).unwrap().is_some());
+            assert_eq!(marks.owner().unwrap(), owner("a"));
+        }
+    }
 }

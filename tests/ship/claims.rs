@@ -230,3 +230,18 @@ fn an_agent_that_comes_back_waits_for_the_one_that_has_adopted_its_folder() {
     Scene::end(back);
     Scene::end(adopter);
 }
+
+#[test]
+fn a_dead_pods_dumps_are_shipped_while_there_is_no_room_for_an_own_folder() {
+    let scene = Scene::with_folder();
+    dead_pod(&scene, DEAD);
+    // In the way of the folder, as a full volume would be.
+    fs::write(folder(&scene, LIVING), b"").unwrap();
+    let living = Process::spawn(&mut agent(&scene, LIVING));
+    living.line("cannot watch", SOON);
+    wait_until_removed(&scene, DEAD);
+    assert_eq!(scene.records().len(), 1);
+    fs::remove_file(folder(&scene, LIVING)).unwrap();
+    living.line("watching for heap dumps", SOON);
+    Scene::end(living);
+}
