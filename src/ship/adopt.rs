@@ -200,7 +200,9 @@ impl Adopter {
                 .map(|place| (place.source.name.as_str(), place.directory()))
                 .collect();
             disk.clear(&folders);
-            if folders.iter().all(|(_, folder)| !folder.exists()) {
+            let gone =
+                |(container, folder): &(&str, &Path)| !folder.exists() && !disk.claimed(container).exists();
+            if folders.iter().all(gone) {
                 marks.remove();
                 disk.clear_shared();
                 drop(fs::remove_dir(&marks.folder));

@@ -245,3 +245,41 @@ fn a_dead_pods_dumps_are_shipped_while_there_is_no_room_for_an_own_folder() {
     living.line("watching for heap dumps", SOON);
     Scene::end(living);
 }
+
+#[test]
+fn a_dump_that_was_shipped_as_it_stood_is_finished_by_the_one_who_adopts_it() {
+    let scene = Scene::with_folder();
+    let mut dying = agent(&scene, DEAD);
+    dying.args(["--settle", "1m"]);
+    let dying = Process::spawn(&mut dying);
+    dying.line("watching for heap dumps", SOON);
+    let half = any_dump().len() / 2;
+    fs::write(
+        folder(&scene, DEAD).join("app/java_pid1.hprof"),
+        &any_dump()[..half],
+    )
+    .unwrap();
+    dying.line("claimed java_pid1.hprof", SOON);
+    dying.signal(Signal::TERM);
+    dying.line("shipped as it stood, and kept", SOON);
+    drop(dying);
+    let living = start(&scene, LIVING);
+    living.line("and has left nothing", SOON);
+    assert!(!folder(&scene, DEAD).exists());
+    assert_eq!(scene.records().len(), 1);
+    Scene::end(living);
+}
+
+#[test]
+fn a_file_that_may_still_become_a_dump_keeps_its_pods_marks() {
+    let scene = Scene::with_folder();
+    dead_pod(&scene, DEAD);
+    let file = folder(&scene, DEAD).join("app/java_pid2.hprof");
+    fs::write(file, b"").unwrap();
+    let living = start(&scene, LIVING);
+    living.line("left alone", SOON);
+    let marks = folder(&scene, DEAD).join(".heapship/agents/app.json");
+    assert!(marks.exists());
+    assert_eq!(scene.records().len(), 1);
+    Scene::end(living);
+}
