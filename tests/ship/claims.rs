@@ -283,3 +283,27 @@ fn a_file_that_may_still_become_a_dump_keeps_its_pods_marks() {
     assert_eq!(scene.records().len(), 1);
     Scene::end(living);
 }
+
+#[test]
+fn a_dump_that_comes_after_a_silent_folder_was_found_empty_is_adopted_too() {
+    let scene = Scene::with_folder();
+    let mut dying = start(&scene, DEAD);
+    dying.kill();
+    let mut living = agent(&scene, LIVING);
+    living.args(["--remove-after", "5m"]);
+    let living = Process::spawn(&mut living);
+    // Of two folders that are as old, one has been adopted, so the empty one was looked at as well.
+    dead_pod(&scene, OTHER);
+    living.line("pod pod-2c is gone and has left dumps", SOON);
+    put(&scene, DEAD);
+    living.line("pod pod-0a is gone and has left dumps", SOON);
+    until("both are shipped", SOON, || {
+        (scene.records().len() == 2).then_some(())
+    });
+    // The same once more, in a folder from which a dump was adopted before.
+    put(&scene, DEAD);
+    until("the next one is shipped, too", SOON, || {
+        (scene.records().len() == 3).then_some(())
+    });
+    Scene::end(living);
+}
