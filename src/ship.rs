@@ -111,35 +111,26 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
         .enable_all()
         .build()?;
     let started = Time::now();
-    let all = runtime.block_on(async {
+    let all: Result<bool, Error> = runtime.block_on(async {
         // First of all: a pod can be asked to end before its agent has looked around.
         let mut signals = Signals::install()?;
-        let mut said = String::new();
-        loop {
-            match set_up(arguments.clone(), started) {
-                Ok((shipper, adopter)) => {
-                    // Whoever adopts ends with the pod: nothing of another's is worth its grace.
-                    return Ok(tokio::select! {
-                        all = shipper.run(Some(&mut signals)) => all,
-                        () = adopt::run(adopter) => false,
-                    });
-                }
-                Err(error) if in_a_pod => {
-                    let text = error.to_string();
-                    if text != said {
-                        tracing::error!(
-                            "{text}: {}; no dump can be shipped until then",
-                            shipper::chain(&error)
-                        );
-                    }
-                    said = text;
-                }
-                Err(error) => return Err(error),
+        let plan = || Plan::of(arguments.clone());
+        let Some(plan) = patiently(in_a_pod, &mut signals, plan).await? else {
+            return Ok(false);
+        };
+        let adopter = adopt::run(plan.adopter());
+        let own = async {
+            let shipper = || plan.shipper(started);
+            match patiently(in_a_pod, &mut signals, shipper).await? {
+                Some(shipper) => Ok(shipper.run(Some(&mut signals)).await),
+                None => Ok(false),
             }
-            tokio::select! {
-                () = tokio::time::sleep(SET_UP_AGAIN) => {}
-                _ = signals.next() => return Ok(false),
-            }
+        };
+        // Whoever adopts does not wait for our own folder: a claim that is full of a dead pod's dump has no room for it.
+        // And it ends with the pod: nothing of another's is worth its grace.
+        tokio::select! {
+            all = own => all,
+            () = adopter => Ok(false),
         }
     });
     // A read that hangs on a dead disk must not hold the process.
@@ -148,98 +139,171 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     Ok(if all { Exit::Done } else { Exit::Failed })
 }
 
-/// The pod's own shipper, and on a claim who looks after the dumps of dead pods.
-fn set_up(arguments: Arguments, started: Time) -> Result<(Shipper, Option<Adopter>), Error> {
-    // A new argument fails to compile here until someone decides what it does.
-    let Arguments {
-        dumps,
-        claim,
-        adopt_after,
-        remove_after,
-        destination,
-        once,
-        container,
-        containers,
-        key_template,
-        compression,
-        max_dumps,
-        pod:
-            Pod {
-                cluster,
-                namespace,
-                pod,
-                pod_uid,
-                node,
-                workload,
-            },
-        store,
-        settle,
-        part_size,
-        threads,
-        borrowed_image: _,
-        log_format: _,
-        log: _,
-    } = arguments;
-    let only = containers.is_none();
-    let sources = containers.map_or_else(
-        || {
-            vec![Source {
-                name: container,
-                image: String::new(),
-                foreign: None,
-            }]
-        },
-        |Sources(sources)| sources,
-    );
-    let owner = Owner {
-        identity: Identity {
-            cluster,
-            namespace,
-            workload,
-            pod,
-            uid: pod_uid,
-            node,
-        },
-        images: sources
-            .iter()
-            .map(|source| (source.name.clone(), source.image.clone()))
-            .collect(),
-        key_template: key_template.to_string(),
-    };
-    let manner = Manner {
-        destination,
-        connection: store.connection()?,
-        codec: compression,
-        threads: threads.unwrap_or_else(upload::default_threads),
-        part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
-        settle,
-        max_dumps,
-        turn: Arc::new(Semaphore::new(1)),
-    };
-    let presence = match (&claim, sources.first()) {
-        (Some(claim), Some(first)) => Some(begin(claim, &dumps, &first.name, &owner)?),
-        _ => None,
-    };
-    let places: Vec<Place> = sources
-        .iter()
-        .flat_map(|source| Place::of(&dumps, source, only))
-        .collect();
-    let adopter = claim.filter(|_| !once).map(|claim| {
-        Adopter::new(
+/// Tries until it works, where the agent of a pod must not end. Answers nothing where a signal came first.
+async fn patiently<T>(
+    in_a_pod: bool,
+    signals: &mut Signals,
+    attempt: impl Fn() -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut said = String::new();
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if in_a_pod => {
+                let text = error.to_string();
+                if text != said {
+                    complain(&error, &text);
+                }
+                said = text;
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SET_UP_AGAIN) => {}
+            _ = signals.next() => return Ok(None),
+        }
+    }
+}
+
+fn complain(error: &Error, text: &str) {
+    let causes = shipper::chain(error);
+    let because = if causes.is_empty() { "" } else { ": " };
+    match error {
+        Error::Adopted(_) => tracing::warn!("{text}; meanwhile that one ships the dumps"),
+        Error::NoDirectory { .. } | Error::Ledger(_) | Error::Store(_) | Error::System(_) => {
+            tracing::error!("{text}{because}{causes}; no dump of this pod can be shipped until then");
+        }
+    }
+}
+
+/// What the arguments come to.
+struct Plan {
+    dumps: PathBuf,
+    claim: Option<PathBuf>,
+    adopt_after: Duration,
+    remove_after: Duration,
+    once: bool,
+    sources: Vec<Source>,
+    /// The one source is in the directory of dumps itself.
+    only: bool,
+    key_template: KeyTemplate,
+    owner: Owner,
+    manner: Manner,
+}
+
+impl Plan {
+    fn of(arguments: Arguments) -> Result<Self, Error> {
+        // A new argument fails to compile here until someone decides what it does.
+        let Arguments {
+            dumps,
             claim,
-            dumps.clone(),
-            manner.clone(),
-            owner.identity.clone(),
             adopt_after,
             remove_after,
-        )
-    });
-    let mode = if once { Mode::Once } else { Mode::Watch };
-    let disk = open(&dumps, &places)?;
-    tracing::info!(destination = %manner.destination, dumps = %dumps.display(), "watching for heap dumps");
-    let context = manner.context(disk, owner, presence, None);
-    let shipper = manner.shipper(context, places, key_template, mode, started);
-    Ok((shipper, adopter))
+            destination,
+            once,
+            container,
+            containers,
+            key_template,
+            compression,
+            max_dumps,
+            pod:
+                Pod {
+                    cluster,
+                    namespace,
+                    pod,
+                    pod_uid,
+                    node,
+                    workload,
+                },
+            store,
+            settle,
+            part_size,
+            threads,
+            borrowed_image: _,
+            log_format: _,
+            log: _,
+        } = arguments;
+        let only = containers.is_none();
+        let sources = containers.map_or_else(
+            || {
+                vec![Source {
+                    name: container,
+                    image: String::new(),
+                    foreign: None,
+                }]
+            },
+            |Sources(sources)| sources,
+        );
+        let owner = Owner {
+            identity: Identity {
+                cluster,
+                namespace,
+                workload,
+                pod,
+                uid: pod_uid,
+                node,
+            },
+            images: sources
+                .iter()
+                .map(|source| (source.name.clone(), source.image.clone()))
+                .collect(),
+            key_template: key_template.to_string(),
+        };
+        let manner = Manner {
+            destination,
+            connection: store.connection()?,
+            codec: compression,
+            threads: threads.unwrap_or_else(upload::default_threads),
+            part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
+            settle,
+            max_dumps,
+            turn: Arc::new(Semaphore::new(1)),
+        };
+        Ok(Self {
+            dumps,
+            claim,
+            adopt_after,
+            remove_after,
+            once,
+            sources,
+            only,
+            key_template,
+            owner,
+            manner,
+        })
+    }
+
+    /// On a claim, who looks after the dumps of dead pods.
+    fn adopter(&self) -> Option<Adopter> {
+        let claim = self.claim.clone().filter(|_| !self.once)?;
+        Some(Adopter::new(
+            claim,
+            self.dumps.clone(),
+            self.manner.clone(),
+            self.owner.identity.clone(),
+            self.adopt_after,
+            self.remove_after,
+        ))
+    }
+
+    /// The pod's own shipper.
+    fn shipper(&self, started: Time) -> Result<Shipper, Error> {
+        let (dumps, manner) = (&self.dumps, &self.manner);
+        let presence = match (&self.claim, self.sources.first()) {
+            (Some(claim), Some(first)) => Some(begin(claim, dumps, &first.name, &self.owner)?),
+            _ => None,
+        };
+        let places: Vec<Place> = self
+            .sources
+            .iter()
+            .flat_map(|source| Place::of(dumps, source, self.only))
+            .collect();
+        let mode = if self.once { Mode::Once } else { Mode::Watch };
+        let disk = open(dumps, &places)?;
+        tracing::info!(destination = %manner.destination, dumps = %dumps.display(), "watching for heap dumps");
+        let context = manner.context(disk, self.owner.clone(), presence, None);
+        Ok(manner.shipper(context, places, self.key_template.clone(), mode, started))
+    }
 }
 
 /// How this agent ships, whosever dumps they are.

@@ -5,7 +5,7 @@
 //! the one who adopts does with a dump exactly what the pod's own agent would do, which waits for the lock meanwhile.
 //! Removing is another matter, since a JVM that lives needs the folder: it takes longer than any pause between restarts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,10 +40,19 @@ struct Seen {
     sign: Mark,
     /// Since when there has been no other sign.
     since: Instant,
-    /// Everything has been shipped that was there.
-    empty: bool,
+    /// What is there when everything has been shipped that can be; nothing after a failure.
+    left: Option<Holds>,
     /// After a failure.
     not_before: Option<Instant>,
+}
+
+/// What a folder holds that a shipper would care for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Holds {
+    /// Dumps that nobody has claimed.
+    appeared: bool,
+    /// Claimed dumps, their entries, and segments.
+    others: BTreeMap<PathBuf, Mark>,
 }
 
 /// Between two looks at the claim, unless a pod counts as dead sooner.
@@ -136,30 +145,43 @@ impl Adopter {
             *seen = Seen::new(sign, now);
         }
         let silent = now.saturating_duration_since(seen.since);
-        let adopt = !seen.empty && seen.not_before.is_none_or(|at| at <= now);
-        let remove = seen.empty && silent >= self.remove_after;
-        if silent < self.adopt_after || !(adopt || remove) {
+        if silent < self.adopt_after || seen.not_before.is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        // Whoever is silent is not always dead: a JVM outlives its agent, and then another dump may come.
+        let owner = marks.owner()?;
+        let places = places(marks, &owner);
+        let adopt = seen.left != Some(holds(&marks.folder, &places)?);
+        if !adopt && silent < self.remove_after {
             return Ok(());
         }
         let Some(presence) = marks.take()? else {
             *seen = Seen::new(sign, now);
             return Ok(());
         };
-        let owner = marks.owner()?;
-        let places = places(marks, &owner);
-        if remove {
-            self.remove(marks, &owner, &places);
+        if !adopt {
+            self.remove(marks, &owner, &places, presence);
             return Ok(());
         }
-        let first_time = seen.not_before.is_none();
+        let first_time = seen.left.is_some();
+        seen.left = None;
         seen.not_before = Some(now + AGAIN);
-        let empty = !holds_dumps(&marks.folder, &places)?
-            || self.adopt(marks, owner, places, presence, first_time).await?;
+        let all = self
+            .adopt(marks, owner, places.clone(), presence, first_time)
+            .await?;
         // What we did ourselves is no sign of life of theirs.
         let sign = marks.sign()?;
+        // One that has appeared meanwhile is not among what is left.
+        let left = Holds {
+            appeared: false,
+            ..holds(&marks.folder, &places)?
+        };
         if let Some(seen) = self.seen.get_mut(marks) {
             seen.sign = sign;
-            seen.empty = empty;
+            if all {
+                *seen = Seen::new(sign, Instant::now());
+                seen.left = Some(left);
+            }
         }
         Ok(())
     }
@@ -193,27 +215,24 @@ impl Adopter {
         Ok(shipper.run(None).await)
     }
 
-    fn remove(&mut self, marks: &Marks, owner: &Owner, places: &[Place]) {
-        if let Ok(disk) = open(&marks.folder, places) {
-            let folders: Vec<(&str, &Path)> = places
-                .iter()
-                .map(|place| (place.source.name.as_str(), place.directory()))
-                .collect();
-            disk.clear(&folders);
-            if folders.iter().all(|(_, folder)| !folder.exists()) {
-                marks.remove();
-                disk.clear_shared();
-                drop(fs::remove_dir(&marks.folder));
-            }
-        }
+    /// Removes the folder of a pod that has left nothing; says once what keeps it.
+    fn remove(&mut self, marks: &Marks, owner: &Owner, places: &[Place], presence: Presence) {
         let (folder, pod) = (marks.folder.display(), &owner.identity.pod);
-        if !marks.folder.exists() {
-            tracing::info!(pod, "pod {pod} is gone and has left nothing: removed {folder}");
+        let waits = claimed_files(marks, places);
+        if waits == 0 && clear(marks, places, presence) {
+            tracing::info!(pod, "pod {pod} is gone and has left nothing to ship: cleared {folder}");
         } else if self.said.insert(marks.folder.clone()) {
-            tracing::info!(
-                pod,
-                "pod {pod} is gone; what it has left in {folder} are no dumps: left alone"
-            );
+            if waits == 0 {
+                tracing::info!(
+                    pod,
+                    "pod {pod} is gone; what it has left in {folder} are no dumps: left alone"
+                );
+            } else {
+                tracing::warn!(
+                    pod,
+                    "pod {pod} is gone; {waits} files in {folder} may still become dumps: left alone"
+                );
+            }
         }
         if let Some(seen) = self.seen.get_mut(marks) {
             // Not again before something has changed.
@@ -234,14 +253,52 @@ impl Adopter {
 }
 
 impl Seen {
-    const fn new(sign: Mark, since: Instant) -> Self {
+    fn new(sign: Mark, since: Instant) -> Self {
         Self {
             sign,
             since,
-            empty: false,
+            left: Some(Holds::default()),
             not_before: None,
         }
     }
+}
+
+/// Removes what is empty, and the marks where nothing is left that they tell of. Answers whether they went.
+fn clear(marks: &Marks, places: &[Place], presence: Presence) -> bool {
+    let Ok(disk) = open(&marks.folder, places) else {
+        return false;
+    };
+    let folders: Vec<(&str, &Path)> = places
+        .iter()
+        .map(|place| (place.source.name.as_str(), place.directory()))
+        .collect();
+    disk.clear(&folders);
+    let gone = |(container, folder): &(&str, &Path)| !folder.exists() && !disk.claimed(container).exists();
+    if !folders.iter().all(gone) {
+        return false;
+    }
+    marks.remove();
+    // NFS keeps a removed file that is open under another name, and its folder with it.
+    drop(presence);
+    disk.clear_shared();
+    drop(fs::remove_dir(&marks.folder));
+    true
+}
+
+/// How many claimed dumps lie there.
+fn claimed_files(marks: &Marks, places: &[Place]) -> usize {
+    let claimed = |place: &Place| marks.folder.join(".heapship/claimed").join(&place.source.name);
+    let entries = places
+        .iter()
+        .filter_map(|place| fs::read_dir(claimed(place)).ok());
+    let names = entries.flatten().flatten().map(|entry| entry.file_name());
+    names
+        .filter(|name| {
+            let name = Path::new(name);
+            let hidden = name.as_os_str().as_encoded_bytes().starts_with(b".");
+            !hidden && name.extension().is_none_or(|extension| extension != "json")
+        })
+        .count()
 }
 
 /// The places of a dead pod, in the order that its agent had them: what lay on its other volumes is out of reach.
@@ -260,20 +317,30 @@ fn places(marks: &Marks, owner: &Owner) -> Vec<Place> {
     first.chain(others).flat_map(of).collect()
 }
 
-/// Whether anything is there that a shipper would care for.
-fn holds_dumps(folder: &Path, places: &[Place]) -> io::Result<bool> {
+fn holds(folder: &Path, places: &[Place]) -> io::Result<Holds> {
+    let mut holds = Holds::default();
     for place in places {
         let listing = place.list()?;
+        holds.appeared |= !listing.dumps.is_empty();
+        let segments = listing.segments.iter();
+        let mut others: Vec<PathBuf> = segments.map(|name| place.directory().join(name)).collect();
         let claimed = folder.join(".heapship/claimed").join(&place.source.name);
-        let claimed = match fs::read_dir(claimed) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            entries => entries?.count(),
-        };
-        if claimed > 0 || !listing.dumps.is_empty() || !listing.segments.is_empty() {
-            return Ok(true);
+        match fs::read_dir(claimed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries? {
+                    others.push(entry?.path());
+                }
+            }
+        }
+        for path in others {
+            match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                metadata => drop(holds.others.insert(path, Mark::of(&metadata?))),
+            }
         }
     }
-    Ok(false)
+    Ok(holds)
 }
 
 /// Whether it is a UID as the API server gives them; other folders of a volume are none of our business.

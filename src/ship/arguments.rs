@@ -28,8 +28,9 @@ pub struct Arguments {
     /// How long a pod of the claim must give no sign of life before its dumps are shipped; agents give one every 5 s.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub adopt_after: Duration,
-    /// How long before its empty folder is removed; longer than the kubelet waits to restart a crashing agent.
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
+    /// How long it must have been silent, with all of its dumps shipped, before its empty folder is removed: longer than a JVM lives whose
+    /// agent cannot come back.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub remove_after: Duration,
     /// Where dumps go: `s3://BUCKET/PREFIX` or `file:///PATH`.
     #[arg(long, value_name = "URL", env = variable::DESTINATION, value_parser = parse_destination)]

@@ -103,8 +103,7 @@ impl Marks {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        // Somebody may have removed everything between opening and locking.
-        let there = fs::metadata(self.lock())?.ino() == lock.metadata()?.ino();
+        let there = self.is_there(&lock)?;
         Ok(there.then_some(Presence { lock }))
     }
 
@@ -126,7 +125,8 @@ impl Marks {
     /// Makes the files of an agent that starts, and locks them.
     ///
     /// # Errors
-    /// When the folder is not writable. `None` where another agent holds the lock; it has seen the sign of life.
+    /// When the folder is not writable. `None` where another agent holds the lock, or has just removed
+    /// the folder: then it is to be tried again.
     pub fn begin(&self, owner: &Owner) -> io::Result<Option<Presence>> {
         ledger::shared_folder(&self.folder.join(".heapship"))?;
         ledger::shared_folder(&agents(&self.folder))?;
@@ -141,17 +141,27 @@ impl Marks {
         // Before the lock: one who has adopted the folder must know at once that the pod lives.
         presence.renew();
         match flock(&presence.lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Ok(()) if self.is_there(&presence.lock)? => {}
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
             }
         }
-        ledger::write_whole(
-            &agents(&self.folder),
-            &format!("{}.json", self.container),
-            &serde_json::to_vec(owner)?,
-        )?;
+        let noted = self.owner().ok();
+        if noted.as_ref() != Some(owner) {
+            let written = ledger::write_whole(
+                &agents(&self.folder),
+                &format!("{}.json", self.container),
+                &serde_json::to_vec(owner)?,
+            );
+            match written {
+                // The dump that fills the volume is ours to ship; the old note is good enough for whoever must do it for us.
+                Err(error) if noted.is_some() => {
+                    tracing::warn!(%error, "cannot note whose dumps these are: what is noted is older");
+                }
+                written => written?,
+            }
+        }
         Ok(Some(presence))
     }
 
@@ -163,6 +173,14 @@ impl Marks {
 
     fn open(&self) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).open(self.lock())
+    }
+
+    /// Somebody may have removed everything between opening and locking.
+    fn is_there(&self, lock: &File) -> io::Result<bool> {
+        match fs::metadata(self.lock()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            there => Ok(there?.ino() == lock.metadata()?.ino()),
+        }
     }
 
     fn lock(&self) -> PathBuf {
@@ -183,4 +201,40 @@ impl Presence {
 
 fn agents(folder: &Path) -> PathBuf {
     folder.join(".heapship").join("agents")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(node: &str) -> Owner {
+        Owner {
+            identity: Identity {
+                node: node.to_owned(),
+                ..Identity::default()
+            },
+            images: BTreeMap::from([("app".to_owned(), "shop:1".to_owned())]),
+            key_template: "{pod}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_agent_that_comes_back_to_a_full_volume_begins_with_its_old_note() {
+        let root = tempfile::tempdir().unwrap();
+        let marks = Marks {
+            folder: root.path().to_owned(),
+            container: "app".to_owned(),
+        };
+        // In the way of what is about to be written.
+        let full = root.path().join(".heapship/agents/.app.json");
+        fs::create_dir_all(&full).unwrap();
+        assert!(marks.begin(&owner("a")).is_err());
+        fs::remove_dir(&full).unwrap();
+        drop(marks.begin(&owner("a")).unwrap().unwrap());
+        fs::create_dir(&full).unwrap();
+        for node in ["a", "b"] {
+            assert!(marks.begin(&owner(node)).unwrap().is_some());
+            assert_eq!(marks.owner().unwrap(), owner("a"));
+        }
+    }
 }

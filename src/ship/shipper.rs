@@ -250,9 +250,11 @@ impl Shipper {
     /// Whether nothing is left that this process can do.
     fn is_done(&self) -> bool {
         let held = |dump: &Tracked| self.held.as_ref() == Some(&dump.name);
+        // A dead pod's own agent will not come back to finish what it shipped as it stood.
+        let rests = |dump: &Tracked| dump.rests() && !(self.mode == Mode::Adopt && dump.is_unsure());
         self.tracked
             .iter()
-            .all(|dump| dump.given_up || dump.rests() || held(dump))
+            .all(|dump| dump.given_up || rests(dump) || held(dump))
     }
 
     /// Says what is left behind.

@@ -92,7 +92,9 @@ impl Tracked {
     #[must_use]
     pub fn evidence(&self, settle: Duration, ending: bool, now: Instant) -> Option<Evidence> {
         let end = self.ending.as_ref().map_or(End::Other, |(_, end)| *end);
-        let news = self.judged.as_ref() != Some(self.quiet.last());
+        let last = self.quiet.last();
+        // What was sent as it stood was walked before.
+        let news = self.judged.as_ref() != Some(last) && !self.entry.stage.is_as_sent(last);
         let quiet = |pause: Duration| self.quiet.settled(pause.min(settle), now);
         if self.is_too_short() {
             return None;
@@ -146,6 +148,12 @@ impl Tracked {
             Stage::Stored { unsure: true, .. } => self.entry.stage.is_as_sent(look),
             Stage::Claimed | Stage::Uploading { .. } | Stage::Stored { .. } => self.is_too_short(),
         }
+    }
+
+    /// Whether it was shipped as it stood and is kept until it is sure that nobody is writing.
+    #[must_use]
+    pub const fn is_unsure(&self) -> bool {
+        matches!(self.entry.stage, Stage::Stored { unsure: true, .. })
     }
 
     /// Whether it is too short to tell what it is, and has been for long.

@@ -223,10 +223,93 @@ fn an_agent_that_comes_back_waits_for_the_one_that_has_adopted_its_folder() {
     let adopter = Process::spawn(&mut adopter);
     adopter.line("pod pod-0a is gone and has left dumps", SOON);
     let back = Process::spawn(&mut agent(&scene, DEAD));
-    back.line("another heapship-agent is at work", SOON);
+    let line = back.line("another heapship-agent is at work", SOON);
+    assert!(
+        line.contains("WARN") && line.contains("meanwhile that one ships the dumps"),
+        "{line}"
+    );
     back.line("watching for heap dumps", Duration::from_secs(30));
     assert_eq!(scene.records().len(), 1);
     assert!(folder(&scene, DEAD).join("app").is_dir());
     Scene::end(back);
     Scene::end(adopter);
+}
+
+#[test]
+fn a_dead_pods_dumps_are_shipped_while_there_is_no_room_for_an_own_folder() {
+    let scene = Scene::with_folder();
+    dead_pod(&scene, DEAD);
+    // In the way of the folder, as a full volume would be.
+    fs::write(folder(&scene, LIVING), b"").unwrap();
+    let living = Process::spawn(&mut agent(&scene, LIVING));
+    living.line("cannot watch", SOON);
+    wait_until_removed(&scene, DEAD);
+    assert_eq!(scene.records().len(), 1);
+    fs::remove_file(folder(&scene, LIVING)).unwrap();
+    living.line("watching for heap dumps", SOON);
+    Scene::end(living);
+}
+
+#[test]
+fn a_dump_that_was_shipped_as_it_stood_is_finished_by_the_one_who_adopts_it() {
+    let scene = Scene::with_folder();
+    let mut dying = agent(&scene, DEAD);
+    dying.args(["--settle", "1m"]);
+    let dying = Process::spawn(&mut dying);
+    dying.line("watching for heap dumps", SOON);
+    let half = any_dump().len() / 2;
+    fs::write(
+        folder(&scene, DEAD).join("app/java_pid1.hprof"),
+        &any_dump()[..half],
+    )
+    .unwrap();
+    dying.line("claimed java_pid1.hprof", SOON);
+    dying.signal(Signal::TERM);
+    dying.line("shipped as it stood, and kept", SOON);
+    drop(dying);
+    let living = start(&scene, LIVING);
+    living.line("and has left nothing", SOON);
+    assert!(!folder(&scene, DEAD).exists());
+    assert_eq!(scene.records().len(), 1);
+    Scene::end(living);
+}
+
+#[test]
+fn a_file_that_may_still_become_a_dump_keeps_its_pods_marks() {
+    let scene = Scene::with_folder();
+    dead_pod(&scene, DEAD);
+    let file = folder(&scene, DEAD).join("app/java_pid2.hprof");
+    fs::write(file, b"").unwrap();
+    let living = start(&scene, LIVING);
+    living.line("may still become dumps: left alone", SOON);
+    let marks = folder(&scene, DEAD).join(".heapship/agents/app.json");
+    assert!(marks.exists());
+    // A JVM that lives after all needs its directory.
+    assert!(folder(&scene, DEAD).join("app").is_dir());
+    assert_eq!(scene.records().len(), 1);
+    Scene::end(living);
+}
+
+#[test]
+fn a_dump_that_comes_after_a_silent_folder_was_found_empty_is_adopted_too() {
+    let scene = Scene::with_folder();
+    let mut dying = start(&scene, DEAD);
+    dying.kill();
+    let mut living = agent(&scene, LIVING);
+    living.args(["--remove-after", "5m"]);
+    let living = Process::spawn(&mut living);
+    // Of two folders that are as old, one has been adopted, so the empty one was looked at as well.
+    dead_pod(&scene, OTHER);
+    living.line("pod pod-2c is gone and has left dumps", SOON);
+    put(&scene, DEAD);
+    living.line("pod pod-0a is gone and has left dumps", SOON);
+    until("both are shipped", SOON, || {
+        (scene.records().len() == 2).then_some(())
+    });
+    // The same once more, in a folder from which a dump was adopted before.
+    put(&scene, DEAD);
+    until("the next one is shipped, too", SOON, || {
+        (scene.records().len() == 3).then_some(())
+    });
+    Scene::end(living);
 }
