@@ -220,7 +220,10 @@ impl Adopter {
         let (folder, pod) = (marks.folder.display(), &owner.identity.pod);
         let waits = claimed_files(marks, places);
         if waits == 0 && clear(marks, places, presence) {
-            tracing::info!(pod, "pod {pod} is gone and has left nothing to ship: cleared {folder}");
+            tracing::info!(
+                pod,
+                "pod {pod} is gone and has left nothing to ship: cleared {folder}"
+            );
         } else if self.said.insert(marks.folder.clone()) {
             if waits == 0 {
                 tracing::info!(
