@@ -160,7 +160,7 @@ impl Adopter {
             return Ok(());
         };
         if !adopt {
-            self.remove(marks, &owner, &places);
+            self.remove(marks, &owner, &places, presence);
             return Ok(());
         }
         let first_time = seen.left.is_some();
@@ -215,29 +215,27 @@ impl Adopter {
         Ok(shipper.run(None).await)
     }
 
-    fn remove(&mut self, marks: &Marks, owner: &Owner, places: &[Place]) {
-        if let Ok(disk) = open(&marks.folder, places) {
-            let folders: Vec<(&str, &Path)> = places
-                .iter()
-                .map(|place| (place.source.name.as_str(), place.directory()))
-                .collect();
-            disk.clear(&folders);
-            let gone =
-                |(container, folder): &(&str, &Path)| !folder.exists() && !disk.claimed(container).exists();
-            if folders.iter().all(gone) {
-                marks.remove();
-                disk.clear_shared();
-                drop(fs::remove_dir(&marks.folder));
-            }
-        }
+    /// Removes the folder of a pod that has left nothing; says once what keeps it.
+    fn remove(&mut self, marks: &Marks, owner: &Owner, places: &[Place], presence: Presence) {
         let (folder, pod) = (marks.folder.display(), &owner.identity.pod);
-        if !marks.folder.exists() {
-            tracing::info!(pod, "pod {pod} is gone and has left nothing: removed {folder}");
-        } else if self.said.insert(marks.folder.clone()) {
+        let waits = claimed_files(marks, places);
+        if waits == 0 && clear(marks, places, presence) {
             tracing::info!(
                 pod,
-                "pod {pod} is gone; what it has left in {folder} are no dumps: left alone"
+                "pod {pod} is gone and has left nothing to ship: cleared {folder}"
             );
+        } else if self.said.insert(marks.folder.clone()) {
+            if waits == 0 {
+                tracing::info!(
+                    pod,
+                    "pod {pod} is gone; what it has left in {folder} are no dumps: left alone"
+                );
+            } else {
+                tracing::warn!(
+                    pod,
+                    "pod {pod} is gone; {waits} files in {folder} may still become dumps: left alone"
+                );
+            }
         }
         if let Some(seen) = self.seen.get_mut(marks) {
             // Not again before something has changed.
@@ -266,6 +264,44 @@ impl Seen {
             not_before: None,
         }
     }
+}
+
+/// Removes what is empty, and the marks where nothing is left that they tell of. Answers whether they went.
+fn clear(marks: &Marks, places: &[Place], presence: Presence) -> bool {
+    let Ok(disk) = open(&marks.folder, places) else {
+        return false;
+    };
+    let folders: Vec<(&str, &Path)> = places
+        .iter()
+        .map(|place| (place.source.name.as_str(), place.directory()))
+        .collect();
+    disk.clear(&folders);
+    let gone = |(container, folder): &(&str, &Path)| !folder.exists() && !disk.claimed(container).exists();
+    if !folders.iter().all(gone) {
+        return false;
+    }
+    marks.remove();
+    // NFS keeps a removed file that is open under another name, and its folder with it.
+    drop(presence);
+    disk.clear_shared();
+    drop(fs::remove_dir(&marks.folder));
+    true
+}
+
+/// How many claimed dumps lie there.
+fn claimed_files(marks: &Marks, places: &[Place]) -> usize {
+    let claimed = |place: &Place| marks.folder.join(".heapship/claimed").join(&place.source.name);
+    let entries = places
+        .iter()
+        .filter_map(|place| fs::read_dir(claimed(place)).ok());
+    let names = entries.flatten().flatten().map(|entry| entry.file_name());
+    names
+        .filter(|name| {
+            let name = Path::new(name);
+            let hidden = name.as_os_str().as_encoded_bytes().starts_with(b".");
+            !hidden && name.extension().is_none_or(|extension| extension != "json")
+        })
+        .count()
 }
 
 /// The places of a dead pod, in the order that its agent had them: what lay on its other volumes is out of reach.

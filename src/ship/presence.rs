@@ -103,8 +103,7 @@ impl Marks {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        // Somebody may have removed everything between opening and locking.
-        let there = fs::metadata(self.lock())?.ino() == lock.metadata()?.ino();
+        let there = self.is_there(&lock)?;
         Ok(there.then_some(Presence { lock }))
     }
 
@@ -126,7 +125,8 @@ impl Marks {
     /// Makes the files of an agent that starts, and locks them.
     ///
     /// # Errors
-    /// When the folder is not writable. `None` where another agent holds the lock; it has seen the sign of life.
+    /// When the folder is not writable. `None` where another agent holds the lock, or has just removed
+    /// the folder: then it is to be tried again.
     pub fn begin(&self, owner: &Owner) -> io::Result<Option<Presence>> {
         ledger::shared_folder(&self.folder.join(".heapship"))?;
         ledger::shared_folder(&agents(&self.folder))?;
@@ -141,8 +141,8 @@ impl Marks {
         // Before the lock: one who has adopted the folder must know at once that the pod lives.
         presence.renew();
         match flock(&presence.lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Ok(()) if self.is_there(&presence.lock)? => {}
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
             }
@@ -173,6 +173,14 @@ impl Marks {
 
     fn open(&self) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).open(self.lock())
+    }
+
+    /// Somebody may have removed everything between opening and locking.
+    fn is_there(&self, lock: &File) -> io::Result<bool> {
+        match fs::metadata(self.lock()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            there => Ok(there?.ino() == lock.metadata()?.ino()),
+        }
     }
 
     fn lock(&self) -> PathBuf {
