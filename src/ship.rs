@@ -152,10 +152,7 @@ async fn patiently<T>(
             Err(error) if in_a_pod => {
                 let text = error.to_string();
                 if text != said {
-                    tracing::error!(
-                        "{text}: {}; no dump can be shipped until then",
-                        shipper::chain(&error)
-                    );
+                    complain(&error, &text);
                 }
                 said = text;
             }
@@ -164,6 +161,17 @@ async fn patiently<T>(
         tokio::select! {
             () = tokio::time::sleep(SET_UP_AGAIN) => {}
             _ = signals.next() => return Ok(None),
+        }
+    }
+}
+
+fn complain(error: &Error, text: &str) {
+    let causes = shipper::chain(error);
+    let because = if causes.is_empty() { "" } else { ": " };
+    match error {
+        Error::Adopted(_) => tracing::warn!("{text}; meanwhile that one ships the dumps"),
+        Error::NoDirectory { .. } | Error::Ledger(_) | Error::Store(_) | Error::System(_) => {
+            tracing::error!("{text}{because}{causes}; no dump of this pod can be shipped until then");
         }
     }
 }

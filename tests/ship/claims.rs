@@ -223,7 +223,11 @@ fn an_agent_that_comes_back_waits_for_the_one_that_has_adopted_its_folder() {
     let adopter = Process::spawn(&mut adopter);
     adopter.line("pod pod-0a is gone and has left dumps", SOON);
     let back = Process::spawn(&mut agent(&scene, DEAD));
-    back.line("another heapship-agent is at work", SOON);
+    let line = back.line("another heapship-agent is at work", SOON);
+    assert!(
+        line.contains("WARN") && line.contains("meanwhile that one ships the dumps"),
+        "{line}"
+    );
     back.line("watching for heap dumps", Duration::from_secs(30));
     assert_eq!(scene.records().len(), 1);
     assert!(folder(&scene, DEAD).join("app").is_dir());
@@ -277,9 +281,11 @@ fn a_file_that_may_still_become_a_dump_keeps_its_pods_marks() {
     let file = folder(&scene, DEAD).join("app/java_pid2.hprof");
     fs::write(file, b"").unwrap();
     let living = start(&scene, LIVING);
-    living.line("left alone", SOON);
+    living.line("may still become dumps: left alone", SOON);
     let marks = folder(&scene, DEAD).join(".heapship/agents/app.json");
     assert!(marks.exists());
+    // A JVM that lives after all needs its directory.
+    assert!(folder(&scene, DEAD).join("app").is_dir());
     assert_eq!(scene.records().len(), 1);
     Scene::end(living);
 }
