@@ -143,7 +143,8 @@ fn evicted(pods: &Pods) -> Vec<Line> {
 }
 
 fn agents(pods: &Pods) -> Vec<Line> {
-    let mut troubled: BTreeMap<(&str, String, String), Vec<(&Standing, &Agent)>> = BTreeMap::new();
+    // By namespace, workload and what is wrong.
+    let mut troubled = BTreeMap::<(&str, String, String), Troubled<'_>>::new();
     for pod in pods.seen.iter().filter(|pod| !pod.over) {
         for agent in &pod.agents {
             if let Some(trouble) = agent.trouble() {
@@ -154,7 +155,8 @@ fn agents(pods: &Pods) -> Vec<Line> {
                 };
                 let why = format!("{what}: {}: {trouble}", agent.container);
                 let key = (pod.namespace.as_str(), workload(pod), why);
-                troubled.entry(key).or_default().push((pod, agent));
+                let found = troubled.entry(key).or_insert(Troubled { pod, agent, count: 0 });
+                found.count += 1;
             }
         }
     }
@@ -162,15 +164,14 @@ fn agents(pods: &Pods) -> Vec<Line> {
     let mut lines: Vec<Line> = troubled
         .into_iter()
         .take(NAMED)
-        .filter_map(|((_, _, why), pods)| {
-            let (first, agent) = *pods.first()?;
+        .map(|((_, _, why), Troubled { pod, agent, count })| {
             let group = Group {
-                first,
-                count: pods.len(),
+                first: pod,
+                count,
                 why,
             };
             let text = format!("{}: {}", group.who(), group.why);
-            Some(Line::fault(text, agent.evidence(&first.namespace, &first.name)))
+            Line::fault(text, agent.evidence(&pod.namespace, &pod.name))
         })
         .collect();
     lines.extend(rest(all, Level::Fault));
@@ -193,6 +194,13 @@ fn left_alone(pods: &Pods) -> Vec<Line> {
             Line::warning(format!("{} {asks} left alone: {}", group.who(), group.why))
         },
     )
+}
+
+/// The first agent of a workload that has one trouble, and how many have it.
+struct Troubled<'a> {
+    pod: &'a Standing,
+    agent: &'a Agent,
+    count: usize,
 }
 
 /// Pods of one workload that are wrong in one way.
