@@ -42,12 +42,10 @@ pub(crate) async fn assert_nobody_noticed(load: Load, before: f64) {
 /// that run remember their CA.
 async fn lives(variables: [&str; 2]) {
     let call = |arguments: &[&str]| kubectl::run(&[&["-n", installed::NAMESPACE], arguments].concat());
-    call(&["scale", "deployment/heapship", "--replicas=0"]);
-    installed::until_stopped().await;
+    installed::stop().await;
     call(&["delete", "secret", SECRET]);
     call(&["set", "env", "deployment/heapship", variables[0], variables[1]]);
-    call(&["scale", "deployment/heapship", "--replicas=2"]);
-    installed::rolled_out();
+    installed::start();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,14 +114,7 @@ async fn a_secret_that_somebody_deleted_or_filled_with_garbage_is_made_anew() {
         garbage,
     ]);
     let before = failed_open();
-    kubectl::run(&[
-        "-n",
-        installed::NAMESPACE,
-        "rollout",
-        "restart",
-        "deployment/heapship",
-    ]);
-    installed::rolled_out();
+    installed::restart();
     let load = Load::begin(&bed, 20, 40);
     assert_nobody_noticed(load, before).await;
 }

@@ -45,15 +45,10 @@ impl Drop for Mode {
 /// `certs/provided.sh`, and its Secret applied.
 fn provided(step: &str, folder: &Path) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/provided.sh");
-    let output = Command::new(script)
-        .args(step.split_whitespace())
-        .arg(folder)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    let steps = step.split_whitespace();
+    installed::tool(
+        script,
+        &steps.chain([folder.to_str().unwrap()]).collect::<Vec<_>>(),
     );
     kubectl::apply(&fs::read_to_string(folder.join("secret.yaml")).unwrap());
 }

@@ -69,15 +69,10 @@ async fn removing_the_annotation_stops_it_for_new_pods() {
 #[tokio::test]
 async fn what_changed_while_the_webhook_was_down_is_put_right() {
     let bed = Bed::alone("away").await;
-    let scale = |count: &str| {
-        kubectl::run(&["-n", installed::NAMESPACE, "scale", "deployment/heapship", count]);
-    };
-    scale("--replicas=0");
-    installed::until_stopped().await;
+    installed::stop().await;
     kubectl::run(&["annotate", "namespace", &bed.namespace, "heapship.io/inject=true"]);
     assert_eq!(label(&bed.namespace), "");
-    scale("--replicas=2");
-    installed::rolled_out();
+    installed::start();
     eventually("the label is there", SOON, async || {
         (label(&bed.namespace) == "enabled").then_some(())
     })

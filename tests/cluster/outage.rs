@@ -10,16 +10,10 @@ use crate::bed::{Bed, SOON, eventually, heapship, installed, kubectl};
 const STATUS: &str =
     r#"heapship.io/status: '{"decision":"injected","containers":["app"],"agents":["heapship-agent"]}'"#;
 
-fn scale(replicas: u8) {
-    let count = format!("--replicas={replicas}");
-    kubectl::run(&["-n", installed::NAMESPACE, "scale", "deployment/heapship", &count]);
-}
-
 #[tokio::test]
 async fn pods_are_created_while_the_webhook_is_down_and_check_names_them() {
     let bed = Bed::alone("down").await;
-    scale(0);
-    installed::until_stopped().await;
+    installed::stop().await;
     let app = App {
         name: "missed",
         java: "-Xmx64m, -XX:+UseSerialGC, -cp, /app, Serve",
@@ -43,8 +37,7 @@ async fn pods_are_created_while_the_webhook_is_down_and_check_names_them() {
         "{warnings:?}"
     );
     let down = heapship::run(&["check", "-n", &bed.namespace]);
-    scale(2);
-    installed::rolled_out();
+    installed::start();
     assert_eq!(down.status, Some(1), "{}", down.text);
     let up = heapship::run(&["check", "-n", &bed.namespace]);
     assert_eq!(up.status, Some(1), "{}", up.text);
@@ -81,14 +74,7 @@ async fn a_rolling_restart_misses_none_of_three_thousand_pods() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let mut restarts = 0;
     while !load.is_over() {
-        kubectl::run(&[
-            "-n",
-            installed::NAMESPACE,
-            "rollout",
-            "restart",
-            "deployment/heapship",
-        ]);
-        installed::rolled_out();
+        installed::restart();
         restarts += 1;
     }
     let counts = load.finish().await;

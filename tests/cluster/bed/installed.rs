@@ -182,13 +182,27 @@ fn overlay() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/e2e/overlay")
 }
 
-/// Waits until no replica runs.
-pub async fn until_stopped() {
+/// Other replicas in the place of those that run, one after the other; waits for them.
+pub fn restart() {
+    kubectl::run(&["-n", NAMESPACE, "rollout", "restart", "deployment/heapship"]);
+    rolled_out();
+}
+
+/// Takes all replicas away, and waits until none runs.
+pub async fn stop() {
+    kubectl::run(&["-n", NAMESPACE, "scale", "deployment/heapship", "--replicas=0"]);
+
     eventually("no replica runs", SOON, async || {
         let pods = kubectl::run(&["-n", NAMESPACE, "get", "pods", "-o", "name"]);
         pods.is_empty().then_some(())
     })
     .await;
+}
+
+/// Brings both replicas back, and waits for them.
+pub fn start() {
+    kubectl::run(&["-n", NAMESPACE, "scale", "deployment/heapship", "--replicas=2"]);
+    rolled_out();
 }
 
 /// Waits for both replicas.
