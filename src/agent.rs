@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::ship::{self, check_store};
-use crate::toolbox::{jmap, jps, pre_stop, with_causes};
+use crate::toolbox::{jcmd, jinfo, jmap, jps, jstack, jstat, pre_stop, with_causes};
 
 pub mod install;
 
@@ -28,8 +28,12 @@ enum Command {
         /// The folder.
         folder: PathBuf,
     },
+    Jcmd(jcmd::Arguments),
+    Jinfo(jinfo::Arguments),
     Jmap(jmap::Arguments),
     Jps(jps::Arguments),
+    Jstack(jstack::Arguments),
+    Jstat(jstat::Arguments),
     PreStop(Box<pre_stop::Arguments>),
     /// Catch heap dumps in a directory and ship them to a store.
     #[command(args_override_self = true)]
@@ -45,8 +49,12 @@ pub fn run(arguments: Arguments) -> ExitCode {
             .unwrap_or_else(|error| failed(&error))
             .into(),
         Command::Install { folder } => done(install::install(&folder)).into(),
+        Command::Jcmd(arguments) => jcmd::run(&arguments).into(),
+        Command::Jinfo(arguments) => jinfo::run(&arguments).into(),
         Command::Jmap(arguments) => jmap::run(&arguments).into(),
         Command::Jps(arguments) => jps::run(&arguments).into(),
+        Command::Jstack(arguments) => jstack::run(&arguments).into(),
+        Command::Jstat(arguments) => jstat::run(&arguments).into(),
         Command::PreStop(arguments) => pre_stop::run(*arguments),
         Command::Ship(arguments) => ship::run(&arguments)
             .unwrap_or_else(|error| failed(&error))

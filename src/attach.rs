@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub mod find;
+pub mod flag;
 pub mod hotspot;
 pub mod launch;
 pub mod process;
@@ -16,6 +17,7 @@ pub mod reply;
 mod trigger;
 
 pub use find::Jvm;
+pub use flag::Flag;
 pub use reply::{Dump, Objects, Reply};
 
 /// Why a process was not attached to, or what went wrong when it was.
@@ -210,6 +212,14 @@ pub enum Error {
         code: i32,
         /// And why.
         text: String,
+    },
+    /// It knows no such flag.
+    #[error("the JVM {pid} has no flag {name}; `heapship-agent jcmd {pid} VM.flags -all` lists those it has")]
+    NoSuchFlag {
+        /// The JVM.
+        pid: u32,
+        /// As asked.
+        name: String,
     },
     /// The dump was not written, or not whole.
     #[error("the JVM {pid} did not write {path}: {text}")]

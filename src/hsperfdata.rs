@@ -5,6 +5,7 @@
 //! read is left out. Format 2.0, which 8 to 28 write (perfMemory.hpp).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::quantity::Bytes;
 
@@ -134,6 +135,16 @@ impl Counters {
             })
             .fold(0, u64::saturating_add);
         (used > 0).then_some(Bytes(used))
+    }
+}
+
+/// One counter a line, `name=value` with texts in quotes, as the JDK's `jcmd PID PerfCounter.print` shows them.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(name, counter)| match counter {
+            Counter::Number(number) => writeln!(f, "{name}={number}"),
+            Counter::Text(text) => writeln!(f, "{name}=\"{text}\""),
+        })
     }
 }
 

@@ -40,5 +40,6 @@ pub mod ship;
 #[cfg(feature = "agent")]
 pub mod toolbox;
 
+pub mod gc;
 pub mod hprof;
 pub mod hsperfdata;

@@ -9,8 +9,12 @@ use crate::attach::{self, Jvm};
 use crate::exit::Exit;
 pub(crate) use crate::logging::with_causes;
 
+pub mod jcmd;
+pub mod jinfo;
 pub mod jmap;
 pub mod jps;
+pub mod jstack;
+pub mod jstat;
 pub mod pre_stop;
 
 /// Why a command did not do what it was asked.
@@ -34,6 +38,15 @@ pub enum Error {
     /// `/proc` cannot be read.
     #[error("cannot list the processes in /proc; is it mounted?")]
     Processes(#[source] io::Error),
+    /// Counters were asked for.
+    #[error(
+        "the JVM {pid} publishes no counters: its user has no name (before JDK 28), /tmp is read-only, or it runs with \
+         -XX:-UsePerfData; `jcmd {pid} GC.heap_info` works all the same"
+    )]
+    NoCounters {
+        /// The JVM.
+        pid: u32,
+    },
     /// Attaching, or what came of it.
     #[error(transparent)]
     Attach(#[from] attach::Error),
@@ -50,10 +63,16 @@ impl Error {
             Self::Usage(_)
             | Self::NotAPid(_)
             | Self::Several(_)
-            | Self::Attach(attach::Error::NoSuchProcess { .. } | attach::Error::TooLong { .. }) => {
-                Exit::Usage
-            }
-            Self::NoJvm { .. } | Self::Processes(_) | Self::Attach(_) | Self::Output(_) => Exit::Failed,
+            | Self::Attach(
+                attach::Error::NoSuchProcess { .. }
+                | attach::Error::TooLong { .. }
+                | attach::Error::NoSuchFlag { .. },
+            ) => Exit::Usage,
+            Self::NoJvm { .. }
+            | Self::NoCounters { .. }
+            | Self::Processes(_)
+            | Self::Attach(_)
+            | Self::Output(_) => Exit::Failed,
         }
     }
 }

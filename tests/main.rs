@@ -17,3 +17,4 @@ mod scripts;
 mod ship;
 mod support;
 mod tls;
+mod toolbox;

@@ -92,6 +92,22 @@ impl Jvm {
         })
     }
 
+    /// Reads anew what it publishes. What it published last stays where that cannot be read.
+    pub fn look_again(&mut self) {
+        if let Some(now) = Maps::read(self.pid)
+            .ok()
+            .and_then(|maps| counters(self.pid, &maps))
+        {
+            self.counters = Some(now);
+        }
+    }
+
+    /// Since the process was started; `None` where the kernel does not say.
+    #[must_use]
+    pub fn uptime(&self) -> Option<Duration> {
+        process::age(self.started)
+    }
+
     /// Whether it was told not to let anyone attach, as far as that can be seen from outside.
     pub(super) fn attach_is_disabled(&self) -> bool {
         // Looked at again: a JVM that was found in its first moments publishes nothing yet.

@@ -87,7 +87,23 @@ impl Jvm {
         }
     }
 
-    fn refused(&self, reply: &Reply) -> Error {
+    /// The stacks of all threads, and deadlocks, as the JVM prints them. `extended` is passed over before JDK 11.
+    pub fn stacks(&self, locks: bool, extended: bool) -> Result<String, Error> {
+        let option: &[u8] = match (locks, extended) {
+            (true, true) => b"-le",
+            (true, false) => b"-l",
+            (false, true) => b"-e",
+            (false, false) => b"",
+        };
+        let reply = self.execute("threaddump", [option, b"", b""], None)?;
+        if reply.code == 0 {
+            Ok(reply.text)
+        } else {
+            Err(self.refused(&reply))
+        }
+    }
+
+    pub(super) fn refused(&self, reply: &Reply) -> Error {
         Error::Refused {
             pid: self.pid,
             code: reply.code,
@@ -95,7 +111,7 @@ impl Jvm {
         }
     }
 
-    fn execute(
+    pub(super) fn execute(
         &self,
         command: &str,
         arguments: [&[u8]; 3],
