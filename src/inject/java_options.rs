@@ -5,6 +5,7 @@
 
 use crate::inject::Skip;
 use crate::names;
+pub use crate::option_tokens::{UnmatchedQuote, tokenise};
 use crate::settings::OnOom;
 
 const ON: &str = "-XX:+HeapDumpOnOutOfMemoryError";
@@ -17,43 +18,6 @@ const ATTACH: &str = "-XX:+StartAttachListener";
 const MOST_BYTES: usize = 1023;
 /// JDK 8 drops the options after this many, in silence (`N_MAX_OPTIONS`).
 const MOST_OPTIONS: usize = 64;
-
-/// A quote that is never closed: the JVM refuses to start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct UnmatchedQuote;
-
-/// Splits a variable's text as HotSpot does, 8 to 28: separated by white space, `'` and `"` may open anywhere in a word
-/// and take everything up to the same quote literally; there is no escape character.
-///
-/// # Errors
-/// [`UnmatchedQuote`]: `Unmatched quote in JAVA_TOOL_OPTIONS`, and no JVM.
-pub fn tokenise(text: &str) -> Result<Vec<String>, UnmatchedQuote> {
-    // isspace() in the C locale; Rust's is_ascii_whitespace lacks the vertical tab.
-    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}');
-    let mut tokens = Vec::new();
-    let mut characters = text.chars().peekable();
-    loop {
-        while characters.next_if(|&c| is_space(c)).is_some() {}
-        if characters.peek().is_none() {
-            return Ok(tokens);
-        }
-        let mut token = String::new();
-        while let Some(c) = characters.next_if(|&c| !is_space(c)) {
-            if c != '\'' && c != '"' {
-                token.push(c);
-                continue;
-            }
-            loop {
-                match characters.next() {
-                    Some(quoted) if quoted == c => break,
-                    Some(quoted) => token.push(quoted),
-                    None => return Err(UnmatchedQuote),
-                }
-            }
-        }
-        tokens.push(token);
-    }
-}
 
 /// What the injection needs a JVM to be told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
