@@ -1,4 +1,5 @@
-//! What the application's image sets itself (`ENV JAVA_TOOL_OPTIONS=…`), carried over to the pod's own variable.
+//! What the application's image sets itself (`ENV JAVA_TOOL_OPTIONS=…`), carried over to the pod's own variable. Only a
+//! `HeapDumpPath` in it does not win: nobody has seen whether that is on a volume.
 //!
 //! A pod's variable replaces the image's, and neither webhook nor kubelet can see an image's variables. A container can: an
 //! init container *of that image* writes them into env files (`valueFrom.fileKeyRef`, Kubernetes 1.35), from which the
@@ -341,3 +342,6 @@ fn containers(pod: &Value) -> Vec<(Place, String)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

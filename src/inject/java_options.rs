@@ -120,6 +120,28 @@ pub struct Addition {
     pub strongest: String,
 }
 
+impl Addition {
+    /// For text that nobody has seen: a path in it must not win, since the file would most likely die with the container.
+    #[must_use]
+    pub fn with_the_path_behind(&self) -> Self {
+        let ours = format!("{PATH}{}", names::DUMPS_PATH);
+        let moved = |text: &str| {
+            let (path, others): (Vec<&str>, Vec<&str>) = text.split(' ').partition(|flag| *flag == ours);
+            (!path.is_empty(), others.join(" "))
+        };
+        let (has_path, front) = moved(&self.front);
+        Self {
+            front,
+            behind: if has_path && self.behind.is_empty() {
+                ours
+            } else {
+                self.behind.clone()
+            },
+            strongest: self.strongest.clone(),
+        }
+    }
+}
+
 /// What of ours is missing. `keep_path`: the user's own path is shipped from where it is.
 #[must_use]
 pub fn addition(wanted: Wanted, found: &Found, keep_path: bool) -> Addition {
@@ -303,6 +325,23 @@ mod tests {
         let by_command = addition(DUMP, &found("", users), false);
         assert_eq!(by_command.strongest, "-XX:HeapDumpPath=/heapship/dumps");
         assert_eq!(addition(DUMP, &found(users, ""), true).front, ON);
+    }
+
+    #[test]
+    fn the_path_of_a_text_that_nobody_has_seen_does_not_win() {
+        let around = addition(DUMP, &found("", ""), false).with_the_path_behind();
+        let whole = joined(&around, "$(X)");
+        assert_eq!(
+            whole,
+            "-XX:+HeapDumpOnOutOfMemoryError $(X) -XX:HeapDumpPath=/heapship/dumps"
+        );
+        assert_eq!(addition(DUMP, &found(&whole, ""), false), Addition::default());
+        let nothing = Wanted {
+            on_oom: OnOom::Off,
+            attach: true,
+        };
+        let around = addition(nothing, &found("", ""), false).with_the_path_behind();
+        assert_eq!(joined(&around, "$(X)"), format!("{ATTACH} $(X)"));
     }
 
     #[test]

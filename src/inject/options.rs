@@ -61,9 +61,9 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
     let mut decision = situation.decide(&found);
     // Ours if it is what we would write, and not because it looks like it: a user's own stays his.
     let ours_already = !decision.strongest.is_empty()
-        && environment.literal(STRONGEST).is_some_and(|text| {
-            text == decision.strongest || text == followed(&decision.strongest, STRONGEST)
-        });
+        && environment
+            .literal(STRONGEST)
+            .is_some_and(|text| text == decision.strongest || text == around(&decision.strongest, STRONGEST));
     if !ours_already && environment.last(STRONGEST).is_some() {
         found.strongest = tokens(STRONGEST)?;
         decision = situation.decide(&found);
@@ -102,9 +102,14 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
     })
 }
 
-/// Options of ours and then what a chain gives.
-fn followed(ours: &str, variable: &str) -> String {
-    format!("{ours} $({})", image_options::original(variable))
+/// Options of ours around what a chain gives that ends in the image.
+fn around(ours: &str, variable: &str) -> String {
+    let ours = Addition {
+        front: ours.to_owned(),
+        ..Addition::default()
+    };
+    let users = format!("$({})", image_options::original(variable));
+    java_options::joined(&ours.with_the_path_behind(), &users)
 }
 
 /// The pod does not define it, but the image may.
@@ -125,7 +130,7 @@ fn write_strongest(
     };
     let (value, links) = match chain.len() {
         0 => (strongest.clone(), None),
-        count => (followed(&strongest, STRONGEST), Some(count)),
+        count => (around(&strongest, STRONGEST), Some(count)),
     };
     let note = AddedOptions {
         front: strongest,
@@ -286,6 +291,11 @@ fn write(
 ) {
     let list = place.key("env");
     let label = format!("{container}.env");
+    let image = image_options::link(plan, container, variable, environment);
+    let addition = &match image {
+        Some(_) => addition.with_the_path_behind(),
+        None => addition.clone(),
+    };
     let Addition {
         front,
         behind,
@@ -305,7 +315,11 @@ fn write(
         bare,
         links,
     };
-    let image = image_options::link(plan, container, variable, environment);
+    let end = if behind.is_empty() {
+        String::new()
+    } else {
+        format!(", and {behind} behind it")
+    };
     match environment.last(variable) {
         Some((index, entry)) if is_literal(entry) => {
             let users = entry["value"].as_str().unwrap_or_default();
@@ -316,11 +330,6 @@ fn write(
                 .container(container)
                 .options
                 .insert(variable.to_owned(), note(None));
-            let end = if behind.is_empty() {
-                String::new()
-            } else {
-                format!(", and {behind} behind it")
-            };
             let said = format!(
                 "container {container}: {variable} gets {front} in front of the value that was there{end}"
             );
@@ -353,15 +362,15 @@ fn write(
                 plan.draft
                     .set(&list.at(index + count), "name", Value::String(original.clone()));
             }
-            let end = found.map_or(first + count, |(index, _)| index + count + 1);
+            let index = found.map_or(first + count, |(index, _)| index + count + 1);
             let value = java_options::joined(addition, &format!("$({original})"));
-            plan.insert(&list, &label, end, json!({"name": variable, "value": value}));
+            plan.insert(&list, &label, index, json!({"name": variable, "value": value}));
             plan.replaced
                 .container(container)
                 .options
                 .insert(variable.to_owned(), note(Some(count)));
             let said = format!(
-                "container {container}: {variable} is set to {front}, then what its own sources give, which the kubelet reads"
+                "container {container}: {variable} is set to {front}, then what its own sources give, which the kubelet reads{end}"
             );
             plan.step("options-chained", said);
         }
