@@ -207,4 +207,20 @@ mod tests {
         };
         assert_eq!(surroundings.namespace(&elsewhere).annotations.len(), 0);
     }
+
+    #[test]
+    fn env_files_are_only_used_where_a_person_says_that_the_cluster_is_new_enough() {
+        let env_files = |kubernetes_version: Option<&str>| {
+            let arguments = Arguments {
+                policy: None,
+                kubernetes_version: kubernetes_version.and_then(KubernetesVersion::parse),
+                namespace: None,
+                cluster_name: None,
+            };
+            arguments.read(&[]).unwrap().cluster.env_files
+        };
+        assert!(!env_files(None), "an older cluster would reject the pod");
+        assert!(!env_files(Some("1.34")));
+        assert!(env_files(Some("1.35")));
+    }
 }
