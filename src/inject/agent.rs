@@ -69,7 +69,8 @@ fn needs_tools(agents: &[Agent], writers: &[Writer], toolbox_in: &[String]) -> b
         || agents.iter().any(|agent| agent.identity.borrowed.is_some())
 }
 
-/// Adds the containers: tools first, then what an image's own options need, agents last, or directly before the first init container that is itself a target.
+/// Adds the containers: tools first, then what an image's own options need; agents last, or directly before the first init
+/// container that is itself a target.
 ///
 /// # Errors
 /// [`Skip::NameTaken`], [`Skip::FileDestination`].

@@ -154,8 +154,9 @@ fn name_for(pod: &Value, container: &str, others: &[Writer]) -> String {
         name(found).starts_with(names::IMAGE_OPTIONS_CONTAINER)
             && told(found, variable::ENV_FILES).any(|file| file == own_file)
     };
-    if let Some(found) = ours().find(writes) {
-        return name(found);
+    let is_anothers = |name: &String| others.iter().any(|writer| writer.name == *name);
+    if let Some(found) = ours().filter(writes).map(name).find(|name| !is_anothers(name)) {
+        return found;
     }
     let taken: Vec<String> = ours()
         .map(name)

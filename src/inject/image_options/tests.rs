@@ -126,6 +126,22 @@ fn a_container_that_comes_later_gets_a_file_of_its_own_and_changes_no_other() {
 }
 
 #[test]
+fn containers_that_no_longer_run_one_image_no_longer_share_a_writer() {
+    let mut pod = pod();
+    pod["spec"]["containers"][1]["image"] = json!("shop:1");
+    let mut pod = outcome(&pod, true).pod;
+    pod["spec"]["containers"][1]["image"] = json!("mirror/shop:1");
+    let after = outcome(&pod, true).pod;
+    let files = |writer| told(named(&after, "initContainers", writer), "HEAPSHIP_ENV_FILES");
+    assert_eq!(files("heapship-image-options"), "/heapship/image-options/app.env");
+    assert_eq!(
+        files("heapship-image-options-2"),
+        "/heapship/image-options/worker.env"
+    );
+    assert_eq!(outcome(&after, true).patch.0, Vec::new());
+}
+
+#[test]
 fn an_init_container_that_stands_before_the_tools_is_not_made_to_wait_for_a_file() {
     let mut pod = injected();
     pod["metadata"]["annotations"]["heapship.io/containers"] = json!("early,app,worker");
