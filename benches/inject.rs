@@ -51,6 +51,7 @@ fn core(criterion: &mut Criterion) {
         name: "prod".to_owned(),
         version: KubernetesVersion::NEWEST,
         own_namespace: None,
+        env_files: false,
     };
     let context = Context {
         namespace: &namespace,

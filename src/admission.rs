@@ -16,6 +16,7 @@ pub mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -39,6 +40,8 @@ pub struct Admission {
     /// Where the API server is asked for its version again and again: it may be upgraded under a running webhook. Takes
     /// the place of the version in `cluster`.
     pub version: Option<Arc<ArcSwap<KubernetesVersion>>>,
+    /// Whether the cluster was found to have environment files, which it is asked again and again as well.
+    pub env_files: Arc<AtomicBool>,
 }
 
 /// What a first look at a review gives.
@@ -126,6 +129,7 @@ impl Admission {
         if let Some(version) = &self.version {
             cluster.version = **version.load();
         }
+        cluster.env_files |= self.env_files.load(Ordering::Relaxed);
         let context = Context {
             namespace,
             policies: &self.policies,

@@ -7,9 +7,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::exit::Exit;
+use crate::names::variable;
 use crate::ship::{self, check_store};
 use crate::toolbox::{jcmd, jinfo, jmap, jps, jstack, jstat, pre_stop, with_causes};
 
+pub mod env_file;
+pub mod image_options;
 pub mod install;
 
 /// Catches and ships heap dumps, and looks into JVMs without a JDK.
@@ -23,10 +26,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     CheckStore(Box<check_store::Arguments>),
+    ImageOptions(image_options::Arguments),
     /// Copy this executable into a folder, where other containers find it.
     Install {
         /// The folder.
         folder: PathBuf,
+        /// Empty env file to make for `image-options`; several are separated by commas.
+        #[arg(long, value_name = "FILE", env = variable::ENV_FILES, value_delimiter = ',')]
+        env_file: Vec<PathBuf>,
     },
     Jcmd(jcmd::Arguments),
     Jinfo(jinfo::Arguments),
@@ -48,7 +55,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::CheckStore(arguments) => check_store::run(*arguments)
             .unwrap_or_else(|error| failed(&error))
             .into(),
-        Command::Install { folder } => done(install::install(&folder)).into(),
+        Command::ImageOptions(arguments) => image_options::run(&arguments).into(),
+        Command::Install { folder, env_file } => done(install::install(&folder, &env_file)).into(),
         Command::Jcmd(arguments) => jcmd::run(&arguments).into(),
         Command::Jinfo(arguments) => jinfo::run(&arguments).into(),
         Command::Jmap(arguments) => jmap::run(&arguments).into(),

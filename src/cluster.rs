@@ -1,9 +1,10 @@
 //! What the webhook knows of its cluster, kept in memory so that no review waits for the API server.
 //!
 //! `memory` holds the namespaces that `follow` tells it, `labels` keeps their labels right in the order of its `agenda`,
-//! `versions` asks how old the cluster is. Nothing of it ends before the process does; nothing of it stops a review.
+//! `versions` asks how old the cluster is, `env_files` whether it has those. Nothing of it ends before the process does; nothing of it stops a review.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,6 +24,7 @@ use self::labels::{Keeper, Registration};
 use self::memory::{Memory, Metadata};
 
 mod agenda;
+mod env_files;
 mod follow;
 mod labels;
 mod memory;
@@ -37,6 +39,8 @@ pub struct Watched {
     pub namespaces: Arc<dyn Namespaces>,
     /// The oldest version that a pod of this cluster may meet, asked for again every ten minutes.
     pub version: Arc<ArcSwap<KubernetesVersion>>,
+    /// Whether it has environment files, asked for again as often.
+    pub env_files: Arc<AtomicBool>,
 }
 
 /// Why the cluster cannot be watched.
@@ -83,10 +87,11 @@ pub async fn watch(
         client: client.clone(),
     };
     tokio::spawn(keeper.run());
-    tokio::spawn(versions::follow(client, Arc::clone(&version)));
+    tokio::spawn(versions::follow(client.clone(), Arc::clone(&version)));
     Ok(Watched {
         namespaces: memory,
         version,
+        env_files: env_files::watch(client).await,
     })
 }
 

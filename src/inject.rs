@@ -23,6 +23,7 @@ mod containers;
 mod environment;
 pub mod expansion;
 mod identity;
+mod image_options;
 pub mod java_options;
 mod options;
 mod plan;
@@ -73,6 +74,9 @@ pub struct Cluster {
     pub version: KubernetesVersion,
     /// The namespace of the webhook itself, whose pods are never touched.
     pub own_namespace: Option<String>,
+    /// Whether API server and every kubelet know environment files (`valueFrom.fileKeyRef`): a server without them rejects
+    /// the pod, so unknown means no.
+    pub env_files: bool,
 }
 
 /// `1.36` and so on; patch levels and vendors' suffixes do not matter to us.
@@ -160,6 +164,8 @@ impl KubernetesVersion {
     pub const NEWEST: Self = Self { major: 1, minor: 36 };
     /// Native sidecars are on by default from here.
     pub const NATIVE_SIDECARS: Self = Self { major: 1, minor: 29 };
+    /// Environment files (KEP-3721) are on by default from here.
+    pub const ENV_FILES: Self = Self { major: 1, minor: 35 };
 
     /// Reads `1.36`, `v1.36.2`, `1.29+`.
     #[must_use]
@@ -312,9 +318,12 @@ fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
     }
     volumes::dumps(plan)?;
     pre_stop::add(plan, &toolbox);
+    image_options::mend(plan);
     let agents = agent::agents(plan);
-    let tools = agent::tools_volume(plan, &agents, &toolbox)?;
-    agent::add(plan, &agents, tools)?;
+    let writers = image_options::writers(plan);
+    let tools = agent::tools_volume(plan, &agents, &writers, &toolbox)?;
+    agent::add(plan, &agents, &writers, tools)?;
+    image_options::tell(plan, &agents);
     sign(plan, &agents)
 }
 

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod key;
 pub mod logging;
 pub mod names;
+pub mod option_tokens;
 pub mod quantity;
 pub mod shutdown;
 

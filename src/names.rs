@@ -54,10 +54,15 @@ pub const FIELD_MANAGER: &str = "heapship";
 pub const AGENT_CONTAINER: &str = "heapship-agent";
 /// Name of the init container that fills the tools volume.
 pub const TOOLS_CONTAINER: &str = "heapship-tools";
+/// Name of the init container that runs from the application's image and hands the options on which that sets itself, and
+/// the beginning of their names when a pod has several images.
+pub const IMAGE_OPTIONS_CONTAINER: &str = "heapship-image-options";
 /// Volume for dumps, mounted with the container's name as `subPath` in applications, whole in the agent.
 pub const DUMPS_VOLUME: &str = "heapship-dumps";
 /// Volume that holds the static binary.
 pub const TOOLS_VOLUME: &str = "heapship-tools";
+/// Volume of the env files that hold an image's own options: never mounted where the kubelet reads them into.
+pub const IMAGE_OPTIONS_VOLUME: &str = "heapship-image-options";
 /// Volume with nothing in it, mounted where the service account's token would be, so that the agent has none.
 pub const NO_TOKEN_VOLUME: &str = "heapship-no-token";
 
@@ -68,6 +73,8 @@ pub const STORE_VOLUME: &str = "heapship-store";
 pub const DUMPS_PATH: &str = "/heapship/dumps";
 /// Where the tools volume is mounted.
 pub const TOOLS_PATH: &str = "/heapship/tools";
+/// Where env files of an image's own options are written, one for each container that reads them.
+pub const IMAGE_OPTIONS_PATH: &str = "/heapship/image-options";
 /// Where the agent sees a volume of the application's own that holds the dumps of one of its containers.
 pub const FOREIGN_PATH: &str = "/heapship/foreign";
 /// The agent's executable in our image.
@@ -125,8 +132,14 @@ pub mod variable {
     pub const STORE_ALLOW_HTTP: &str = "HEAPSHIP_STORE_ALLOW_HTTP";
     /// What the store verifies parts by: `crc64nvme`, `sha256` or `none`.
     pub const STORE_CHECKSUM: &str = "HEAPSHIP_STORE_CHECKSUM";
-    /// `true` where the agent runs from the application's image: it then reports an image's own options.
-    pub const BORROWED_IMAGE: &str = "HEAPSHIP_BORROWED_IMAGE";
+    /// Variables that the image's own `ENV` may set and the pod's replace, separated by commas: an agent that runs from that
+    /// image sees them, and reports them.
+    pub const REPLACED_OPTIONS: &str = "HEAPSHIP_REPLACED_OPTIONS";
+    /// Env files that hold the image's own options, separated by commas: made by the tools' container, written by the one
+    /// that runs from the image.
+    pub const ENV_FILES: &str = "HEAPSHIP_ENV_FILES";
+    /// What is written there: names of variables, separated by commas.
+    pub const IMAGE_VARIABLES: &str = "HEAPSHIP_IMAGE_VARIABLES";
 }
 
 /// Sidecars of other injectors: never chosen unless they are named.

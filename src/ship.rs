@@ -98,11 +98,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     logging::init(arguments.log_format, &arguments.log);
     // Fails where a provider is there already, which is as good.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    if arguments.borrowed_image
-        && std::env::var_os("JAVA_TOOL_OPTIONS").is_some_and(|options| !options.is_empty())
-    {
+    let in_the_image = |name: &&String| std::env::var_os(name).is_some_and(|options| !options.is_empty());
+    for variable in arguments.replaced_options.iter().filter(in_the_image) {
         tracing::warn!(
-            "the application's image sets JAVA_TOOL_OPTIONS itself; the pod's value with heapship's options replaces it, \
+            variable,
+            "the application's image sets {variable} itself; the pod's value with heapship's options replaces it, \
              so repeat the image's options in the pod's manifest"
         );
     }
@@ -219,7 +219,7 @@ impl Plan {
             settle,
             part_size,
             threads,
-            borrowed_image: _,
+            replaced_options: _,
             log_format: _,
             log: _,
         } = arguments;

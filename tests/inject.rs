@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pod.yaml        what the user applied
-//! settings.yaml   only what differs from a cluster without policies: kubernetesVersion, namespace, policies
+//! settings.yaml   only what differs from a cluster without policies: kubernetesVersion, envFiles, namespace, policies
 //! patched.yaml    the pod afterwards
 //! notes.txt       decision, steps and warnings, as the user sees them
 //! ```
@@ -181,6 +181,7 @@ impl Case {
                 name: "test".to_owned(),
                 version: version("1.36"),
                 own_namespace: None,
+                env_files: false,
             },
             policies: Policies::default(),
             name,
@@ -194,6 +195,7 @@ impl Case {
     fn settings(&mut self, settings: &Value) {
         for (key, value) in settings.as_object().into_iter().flatten() {
             match key.as_str() {
+                "envFiles" => self.cluster.env_files = value.as_bool().unwrap(),
                 "kubernetesVersion" => self.cluster.version = version(value.as_str().unwrap()),
                 "namespace" => {
                     let mut namespace = objects::named(value["name"].as_str().unwrap_or("web"));

@@ -97,8 +97,10 @@ pub(crate) fn serve(certificate: &str, key: &str) {
             name: "bench".to_owned(),
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
+            env_files: false,
         },
         version: None,
+        env_files: Arc::default(),
     };
     let fixed = post(|body: Bytes| async move {
         assert!(!body.is_empty());

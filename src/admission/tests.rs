@@ -25,8 +25,10 @@ fn admission(namespaces: impl Namespaces + 'static) -> Admission {
             name: "test".to_owned(),
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
+            env_files: false,
         },
         version: None,
+        env_files: Arc::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::image_options;
 use crate::names::ROOTS;
 use crate::ship::store::roots::beside_the_executable;
 
@@ -21,23 +22,30 @@ pub struct Error {
     source: io::Error,
 }
 
-/// Copies the executable that is running, and the CA roots of its image where it has some, into `folder`.
+/// Copies the executable that is running, and the CA roots of its image where it has some, into `folder`, and makes the env
+/// files that other containers may write to.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn install(folder: &Path) -> Result<(), Error> {
-    let failed = |what| {
+pub fn install(folder: &Path, env_files: &[PathBuf]) -> Result<(), Error> {
+    let failed_in = |what, folder: &Path| {
+        let folder = folder.to_owned();
         move |source| Error {
             what,
-            folder: folder.to_owned(),
+            folder,
             uid: rustix::process::geteuid().as_raw(),
             source,
         }
     };
+    let failed = |what| failed_in(what, folder);
     copy(Path::new("/proc/self/exe"), folder, EXECUTABLE, 0o755).map_err(failed(EXECUTABLE))?;
     let roots = beside_the_executable();
     if roots.exists() {
         copy(&roots, folder, ROOTS, 0o644).map_err(failed(ROOTS))?;
+    }
+    for file in env_files {
+        let folder = file.parent().unwrap_or(file);
+        image_options::prepare(file).map_err(failed_in("an env file", folder))?;
     }
     Ok(())
 }
@@ -61,8 +69,8 @@ mod tests {
     #[test]
     fn the_executable_is_copied_whole_and_can_be_run() {
         let folder = tempfile::tempdir().unwrap();
-        install(folder.path()).unwrap();
-        install(folder.path()).unwrap();
+        install(folder.path(), &[]).unwrap();
+        install(folder.path(), &[]).unwrap();
         let installed = folder.path().join(EXECUTABLE);
         let own = fs::metadata(std::env::current_exe().unwrap()).unwrap().len();
         assert_eq!(fs::metadata(&installed).unwrap().len(), own);
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = install(Path::new("/nowhere/tools")).unwrap_err().to_string();
+        let error = install(Path::new("/nowhere/tools"), &[]).unwrap_err().to_string();
         assert!(
             error.starts_with("cannot install heapship-agent in /nowhere/tools"),
             "{error}"

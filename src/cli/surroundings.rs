@@ -19,7 +19,8 @@ pub struct Arguments {
     /// File of policies to apply, as the webhook's --policy-file; YAML
     #[arg(long, alias = "policy-file", value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Version of the cluster; unset: 1.36 for manifests, and what a live cluster says
+    /// Version of the cluster; unset: 1.36 for manifests, and what a live cluster says. Only where it is given, and 1.35 or
+    /// newer, manifests carry the image's own JAVA_TOOL_OPTIONS over: an older cluster would reject them
     #[arg(long, value_name = "1.N", value_parser = version)]
     kubernetes_version: Option<KubernetesVersion>,
     /// Namespace of objects that name none; unset: default, or the context's
@@ -71,6 +72,8 @@ impl Arguments {
                 name: cluster_name.unwrap_or_else(|| "default".to_owned()),
                 version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
                 own_namespace: None,
+                // A cluster without them rejects the pod: only where a person says how old it is.
+                env_files: kubernetes_version.is_some_and(|version| version >= KubernetesVersion::ENV_FILES),
             },
             default: known
                 .get(&namespace)
@@ -109,14 +112,17 @@ impl Arguments {
             cluster_name,
         } = self;
         let known = BTreeMap::from([(namespace.name.clone(), namespace.clone())]);
+        let version = kubernetes_version
+            .or(version)
+            .unwrap_or(KubernetesVersion::NEWEST);
         Surroundings {
             policies: installation.policies.clone().unwrap_or_default(),
             cluster: Cluster {
                 name: cluster_name.unwrap_or_else(|| installation.cluster_name()),
-                version: kubernetes_version
-                    .or(version)
-                    .unwrap_or(KubernetesVersion::NEWEST),
+                version,
                 own_namespace: Some(installation.namespace.clone()),
+                // What is said here is only told, never applied: the webhook's own probe decides.
+                env_files: version >= KubernetesVersion::ENV_FILES,
             },
             default: namespace,
             known,
@@ -200,5 +206,21 @@ mod tests {
             ..object
         };
         assert_eq!(surroundings.namespace(&elsewhere).annotations.len(), 0);
+    }
+
+    #[test]
+    fn env_files_are_only_used_where_a_person_says_that_the_cluster_is_new_enough() {
+        let env_files = |kubernetes_version: Option<&str>| {
+            let arguments = Arguments {
+                policy: None,
+                kubernetes_version: kubernetes_version.and_then(KubernetesVersion::parse),
+                namespace: None,
+                cluster_name: None,
+            };
+            arguments.read(&[]).unwrap().cluster.env_files
+        };
+        assert!(!env_files(None), "an older cluster would reject the pod");
+        assert!(!env_files(Some("1.34")));
+        assert!(env_files(Some("1.35")));
     }
 }

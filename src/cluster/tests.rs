@@ -411,3 +411,46 @@ async fn nodes_that_may_not_be_listed_are_assumed_to_be_as_old_as_they_can() {
     api.next("GET /api/v1/nodes?").await.refuse(403);
     assert_eq!(asked.await.unwrap().unwrap().to_string(), "1.28");
 }
+
+#[tokio::test]
+async fn env_files_are_there_where_the_server_keeps_them_and_no_kubelet_is_older() {
+    let kept = json!({ "template": { "spec": { "containers": [
+        { "name": "a", "env": [{ "name": "A", "valueFrom": { "fileKeyRef": { "key": "A" } } }] },
+    ] } } });
+    for (kubelets, known) in [
+        (["v1.36.1", "v1.35.0-eks"], true),
+        (["v1.36.1", "v1.34.9"], false),
+    ] {
+        let (client, mut api) = ApiServer::start();
+        let asked = tokio::spawn(async move { env_files::ask(&client).await });
+        let call = api
+            .next("POST /api/v1/namespaces/default/podtemplates?&dryRun=All&")
+            .await;
+        let sent = "/template/spec/containers/0/env/0/valueFrom/fileKeyRef/optional";
+        assert_eq!(call.body.pointer(sent), Some(&json!(true)));
+        call.answer(201, &kept);
+        api.next("GET /api/v1/nodes?")
+            .await
+            .list("1", "", &kubelets.map(node));
+        assert_eq!(asked.await.unwrap().unwrap(), known, "{kubelets:?}");
+    }
+}
+
+#[tokio::test]
+async fn env_files_are_not_there_where_the_server_drops_or_refuses_them_and_unknown_where_it_may_not_be_asked()
+ {
+    let dropped = json!({ "template": { "spec": { "containers": [{ "env": [{ "name": "A" }] }] } } });
+    for (code, answer) in [(201, Some(false)), (422, Some(false)), (403, None), (500, None)] {
+        let (client, mut api) = ApiServer::start();
+        let asker = client.clone();
+        let asked = tokio::spawn(async move { env_files::ask(&asker).await });
+        let call = api.next("POST /api/v1/namespaces/default/podtemplates?").await;
+        if code == 201 {
+            call.answer(code, &dropped);
+        } else {
+            call.refuse(code);
+        }
+        assert_eq!(asked.await.unwrap().ok(), answer, "{code}");
+        assert!(api.is_left_alone().await, "nobody asks for nodes then");
+    }
+}

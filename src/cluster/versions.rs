@@ -116,7 +116,7 @@ fn oldest_possible(server: KubernetesVersion) -> KubernetesVersion {
     }
 }
 
-async fn nodes(client: &Client) -> kube::Result<Vec<KubernetesVersion>> {
+pub(super) async fn nodes(client: &Client) -> kube::Result<Vec<KubernetesVersion>> {
     let api: Api<Node> = Api::all(client.clone());
     let mut params = ListParams::default().limit(PAGE);
     let mut versions = Vec::new();

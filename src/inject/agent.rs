@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::destination::Scheme;
 use crate::inject::containers::Target;
 use crate::inject::identity::{self, Identity};
+use crate::inject::image_options::{self, Writer};
 use crate::inject::plan::Plan;
 use crate::inject::pod::{from_field, is_ours, spec};
 use crate::inject::reasons::Skip;
@@ -62,20 +63,33 @@ fn numbered(number: usize) -> String {
 }
 
 /// Whether the tools volume must be filled.
-pub(super) fn needs_tools(agents: &[Agent], toolbox_in: &[String]) -> bool {
-    !toolbox_in.is_empty() || agents.iter().any(|agent| agent.identity.borrowed.is_some())
+fn needs_tools(agents: &[Agent], writers: &[Writer], toolbox_in: &[String]) -> bool {
+    !toolbox_in.is_empty()
+        || !writers.is_empty()
+        || agents.iter().any(|agent| agent.identity.borrowed.is_some())
 }
 
-/// Adds the containers: tools first, agents last, or directly before the first init container that is itself a target.
+/// Adds the containers: tools first, then what an image's own options need; agents last, or directly before the first init
+/// container that is itself a target.
 ///
 /// # Errors
 /// [`Skip::NameTaken`], [`Skip::FileDestination`].
-pub(super) fn add(plan: &mut Plan<'_>, agents: &[Agent], tools: bool) -> Result<(), Skip> {
+pub(super) fn add(
+    plan: &mut Plan<'_>,
+    agents: &[Agent],
+    writers: &[Writer],
+    tools: bool,
+) -> Result<(), Skip> {
     let list = spec().key("initContainers");
     if tools {
-        let container = tools_container(plan);
+        let container = tools_container(plan, writers);
         put(plan, &container, 0)?;
     }
+    if !agents.is_empty() || !writers.is_empty() {
+        // The API server mounts the application's token into every container that has nothing at that path.
+        plan.volume(names::NO_TOKEN_VOLUME, &json!({"emptyDir": {}}))?;
+    }
+    image_options::add(plan, writers)?;
     let mut first_target = None;
     for (index, container) in list.array(plan.draft.document()).iter().enumerate() {
         let chosen = plan
@@ -85,10 +99,6 @@ pub(super) fn add(plan: &mut Plan<'_>, agents: &[Agent], tools: bool) -> Result<
         if chosen && first_target.is_none() {
             first_target = Some(index);
         }
-    }
-    if !agents.is_empty() {
-        // The API server mounts the application's token into every container that has nothing at that path.
-        plan.volume(names::NO_TOKEN_VOLUME, &json!({"emptyDir": {}}))?;
     }
     for agent in agents {
         let container = agent_container(plan, agent)?;
@@ -116,7 +126,7 @@ pub(super) fn add(plan: &mut Plan<'_>, agents: &[Agent], tools: bool) -> Result<
 }
 
 /// Adds a container unless it is there; completes one that lost something. `true` where it was added.
-fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Result<bool, Skip> {
+pub(super) fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Result<bool, Skip> {
     let list = spec().key("initContainers");
     let taken = |found: &Value| found["name"] == container["name"];
     for kind in ["containers", "ephemeralContainers"] {
@@ -131,20 +141,21 @@ fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Result<bool, Ski
         }
         Some(at) if list.at(at).of(plan.draft.document()).is_some_and(is_ours) => {
             plan.draft.complete(&list.at(at), container);
-            // Whose dumps it ships may have changed: another injector added a container meanwhile.
+            // Whom it serves may have changed: another injector added a container meanwhile.
             let environment = list.at(at).key("env");
-            let ours = container["env"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|entry| entry["name"] == variable::CONTAINERS);
-            let found = environment
-                .array(plan.draft.document())
-                .iter()
-                .position(|entry| entry["name"] == variable::CONTAINERS);
-            if let (Some(ours), Some(index)) = (ours, found) {
-                plan.draft
-                    .set(&environment.at(index), "value", ours["value"].clone());
+            for whom in [
+                variable::CONTAINERS,
+                variable::ENV_FILES,
+                variable::IMAGE_VARIABLES,
+            ] {
+                let named = |entry: &&Value| entry["name"] == whom;
+                let ours = container["env"].as_array().into_iter().flatten().find(named);
+                let all = environment.array(plan.draft.document());
+                let found = all.iter().position(|entry| named(&entry));
+                if let (Some(ours), Some(index)) = (ours, found) {
+                    plan.draft
+                        .set(&environment.at(index), "value", ours["value"].clone());
+                }
             }
             Ok(false)
         }
@@ -165,13 +176,13 @@ fn our_image(plan: &Plan<'_>) -> String {
         .unwrap_or_else(|| names::DEFAULT_IMAGE.to_owned())
 }
 
-fn set_if(container: &mut Value, key: &str, value: Option<Value>) {
+pub(super) fn set_if(container: &mut Value, key: &str, value: Option<Value>) {
     if let Some(value) = value.filter(|value| !value.is_null()) {
         container[key] = value;
     }
 }
 
-fn tools_container(plan: &Plan<'_>) -> Value {
+fn tools_container(plan: &Plan<'_>, writers: &[Writer]) -> Value {
     let mut container = json!({
         "name": names::TOOLS_CONTAINER,
         "image": our_image(plan),
@@ -179,6 +190,7 @@ fn tools_container(plan: &Plan<'_>) -> Value {
         "volumeMounts": [{"name": names::TOOLS_VOLUME, "mountPath": names::TOOLS_PATH}],
         "securityContext": identity::of_tools(plan),
     });
+    image_options::prepare(&mut container, writers);
     set_if(&mut container, "imagePullPolicy", pull_policy(plan.policy));
     set_if(&mut container, "resources", Some(resources::ours(plan)));
     container
@@ -333,7 +345,19 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         );
     }
     if agent.identity.borrowed.is_some() {
-        entries.push(text(variable::BORROWED_IMAGE, "true".to_owned()));
+        let mut replaced: Vec<String> = Vec::new();
+        for variable in agent
+            .targets
+            .iter()
+            .flat_map(|target| image_options::replaced(plan, target))
+        {
+            if !replaced.contains(&variable) {
+                replaced.push(variable);
+            }
+        }
+        if !replaced.is_empty() {
+            entries.push(text(variable::REPLACED_OPTIONS, replaced.join(",")));
+        }
     }
     entries
 }
@@ -361,16 +385,17 @@ fn described(targets: &[Target]) -> String {
     Value::Array(targets.iter().map(one).collect()).to_string()
 }
 
-/// Adds the tools volume where the toolbox or a borrowed image needs it.
+/// Adds the tools volume where the toolbox, a borrowed image or an image's own options need it.
 ///
 /// # Errors
 /// As [`volumes::tools`].
 pub(super) fn tools_volume(
     plan: &mut Plan<'_>,
     agents: &[Agent],
+    writers: &[Writer],
     toolbox_in: &[String],
 ) -> Result<bool, Skip> {
-    let needed = needs_tools(agents, toolbox_in);
+    let needed = needs_tools(agents, writers, toolbox_in);
     if needed {
         volumes::tools(plan, toolbox_in)?;
     }

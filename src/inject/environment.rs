@@ -166,6 +166,14 @@ impl<'p> Environment<'p> {
             .any(|source| key_in_source(source, name).is_some())
     }
 
+    /// Whether the image's own value would be in force without us: whatever the pod says of the name may turn out to be
+    /// missing. A literal decides, an empty one too.
+    pub(super) fn may_come_from_the_image(&self, name: &str) -> bool {
+        self.positions(name)
+            .filter_map(|index| self.entries.get(index))
+            .all(is_optional)
+    }
+
     pub(super) fn may_define(&self, name: &str) -> bool {
         self.last(name).is_some() || self.may_come_from_sources(name)
     }

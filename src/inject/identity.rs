@@ -19,9 +19,24 @@ pub(super) struct Identity {
 /// Container over pod, then `run-as-user`; where neither says, the agent runs from the application's own image: the same
 /// image, the same user, nothing to guess and nothing to pull.
 pub(super) fn of(plan: &Plan<'_>, container: &str) -> Identity {
-    let found = container_place(plan.pod, container)
-        .and_then(|place| place.of(plan.pod))
-        .unwrap_or(&Value::Null);
+    with(plan, container, plan.settings.run_as_user)
+}
+
+/// The identity of a container's own image: the user that the pod states, else the image's, whatever `run-as-user` says
+/// about the agent.
+pub(super) fn of_the_image(plan: &Plan<'_>, container: &str) -> Identity {
+    let Identity {
+        borrowed: _,
+        security_context,
+    } = with(plan, container, None);
+    Identity {
+        borrowed: Some(image_of(found(plan, container))),
+        security_context,
+    }
+}
+
+fn with(plan: &Plan<'_>, container: &str, annotated: Option<i64>) -> Identity {
+    let found = found(plan, container);
     let own = &found["securityContext"];
     let pods = &plan.pod["spec"]["securityContext"];
     let stated = |key: &str| {
@@ -33,7 +48,7 @@ pub(super) fn of(plan: &Plan<'_>, container: &str) -> Identity {
     // Root is what the kubelet refuses under runAsNonRoot, and that would hold the application in Init: then the annotation
     // is wrong, and the image knows better.
     let refused = stated("runAsNonRoot") == Some(json!(true));
-    let annotated = plan.settings.run_as_user.filter(|user| *user != 0 || !refused);
+    let annotated = annotated.filter(|user| *user != 0 || !refused);
     let user = stated("runAsUser").and_then(|user| user.as_i64()).or(annotated);
 
     let mut context = restricted();
@@ -60,14 +75,22 @@ pub(super) fn of(plan: &Plan<'_>, container: &str) -> Identity {
             context[key] = value.clone();
         }
     }
-    let borrowed = user.is_none().then(|| {
-        let text = |key: &str| found[key].as_str().map(str::to_owned);
-        (text("image").unwrap_or_default(), text("imagePullPolicy"))
-    });
     Identity {
-        borrowed,
+        borrowed: user.is_none().then(|| image_of(found)),
         security_context: context,
     }
+}
+
+fn found<'a>(plan: &Plan<'a>, container: &str) -> &'a Value {
+    container_place(plan.pod, container)
+        .and_then(|place| place.of(plan.pod))
+        .unwrap_or(&Value::Null)
+}
+
+/// The image and its pull policy.
+fn image_of(container: &Value) -> (String, Option<String>) {
+    let text = |key: &str| container[key].as_str().map(str::to_owned);
+    (text("image").unwrap_or_default(), text("imagePullPolicy"))
 }
 
 /// The identity of the container that fills the tools volume: our image's own non-root user.

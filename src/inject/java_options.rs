@@ -5,6 +5,7 @@
 
 use crate::inject::Skip;
 use crate::names;
+pub use crate::option_tokens::{UnmatchedQuote, tokenise};
 use crate::settings::OnOom;
 
 const ON: &str = "-XX:+HeapDumpOnOutOfMemoryError";
@@ -17,43 +18,6 @@ const ATTACH: &str = "-XX:+StartAttachListener";
 const MOST_BYTES: usize = 1023;
 /// JDK 8 drops the options after this many, in silence (`N_MAX_OPTIONS`).
 const MOST_OPTIONS: usize = 64;
-
-/// A quote that is never closed: the JVM refuses to start.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct UnmatchedQuote;
-
-/// Splits a variable's text as HotSpot does, 8 to 28: separated by white space, `'` and `"` may open anywhere in a word
-/// and take everything up to the same quote literally; there is no escape character.
-///
-/// # Errors
-/// [`UnmatchedQuote`]: `Unmatched quote in JAVA_TOOL_OPTIONS`, and no JVM.
-pub fn tokenise(text: &str) -> Result<Vec<String>, UnmatchedQuote> {
-    // isspace() in the C locale; Rust's is_ascii_whitespace lacks the vertical tab.
-    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}');
-    let mut tokens = Vec::new();
-    let mut characters = text.chars().peekable();
-    loop {
-        while characters.next_if(|&c| is_space(c)).is_some() {}
-        if characters.peek().is_none() {
-            return Ok(tokens);
-        }
-        let mut token = String::new();
-        while let Some(c) = characters.next_if(|&c| !is_space(c)) {
-            if c != '\'' && c != '"' {
-                token.push(c);
-                continue;
-            }
-            loop {
-                match characters.next() {
-                    Some(quoted) if quoted == c => break,
-                    Some(quoted) => token.push(quoted),
-                    None => return Err(UnmatchedQuote),
-                }
-            }
-        }
-        tokens.push(token);
-    }
-}
 
 /// What the injection needs a JVM to be told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -154,6 +118,28 @@ pub struct Addition {
     pub behind: String,
     /// For `_JAVA_OPTIONS`: a path that must win over the command line's.
     pub strongest: String,
+}
+
+impl Addition {
+    /// For text that nobody has seen: a path in it must not win, since the file would most likely die with the container.
+    #[must_use]
+    pub fn with_the_path_behind(&self) -> Self {
+        let ours = format!("{PATH}{}", names::DUMPS_PATH);
+        let moved = |text: &str| {
+            let (path, others): (Vec<&str>, Vec<&str>) = text.split(' ').partition(|flag| *flag == ours);
+            (!path.is_empty(), others.join(" "))
+        };
+        let (has_path, front) = moved(&self.front);
+        Self {
+            front,
+            behind: if has_path && self.behind.is_empty() {
+                ours
+            } else {
+                self.behind.clone()
+            },
+            strongest: self.strongest.clone(),
+        }
+    }
 }
 
 /// What of ours is missing. `keep_path`: the user's own path is shipped from where it is.
@@ -339,6 +325,23 @@ mod tests {
         let by_command = addition(DUMP, &found("", users), false);
         assert_eq!(by_command.strongest, "-XX:HeapDumpPath=/heapship/dumps");
         assert_eq!(addition(DUMP, &found(users, ""), true).front, ON);
+    }
+
+    #[test]
+    fn the_path_of_a_text_that_nobody_has_seen_does_not_win() {
+        let around = addition(DUMP, &found("", ""), false).with_the_path_behind();
+        let whole = joined(&around, "$(X)");
+        assert_eq!(
+            whole,
+            "-XX:+HeapDumpOnOutOfMemoryError $(X) -XX:HeapDumpPath=/heapship/dumps"
+        );
+        assert_eq!(addition(DUMP, &found(&whole, ""), false), Addition::default());
+        let nothing = Wanted {
+            on_oom: OnOom::Off,
+            attach: true,
+        };
+        let around = addition(nothing, &found("", ""), false).with_the_path_behind();
+        assert_eq!(joined(&around, "$(X)"), format!("{ATTACH} $(X)"));
     }
 
     #[test]

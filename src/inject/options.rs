@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::inject::containers::{Foreign, Target};
 use crate::inject::environment::{Environment, is_literal, is_optional};
+use crate::inject::image_options;
 use crate::inject::java_options::{self, Addition, Found, HeapDumpPath, Wanted};
 use crate::inject::plan::Plan;
 use crate::inject::pod::container_place;
@@ -59,8 +60,10 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
     };
     let mut decision = situation.decide(&found);
     // Ours if it is what we would write, and not because it looks like it: a user's own stays his.
-    let ours_already =
-        !decision.strongest.is_empty() && environment.literal(STRONGEST) == Some(&decision.strongest);
+    let ours_already = !decision.strongest.is_empty()
+        && environment
+            .literal(STRONGEST)
+            .is_some_and(|text| text == decision.strongest || text == around(&decision.strongest, STRONGEST));
     if !ours_already && environment.last(STRONGEST).is_some() {
         found.strongest = tokens(STRONGEST)?;
         decision = situation.decide(&found);
@@ -91,20 +94,56 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
         write(plan, &place, &target.name, &variable, &addition, &environment);
     }
     if !strongest.is_empty() && !ours_already && !blocked {
-        let entry = json!({"name": STRONGEST, "value": strongest});
-        let note = AddedOptions {
-            front: strongest,
-            absent: true,
-            ..AddedOptions::default()
-        };
-        let options = &mut plan.replaced.container(&target.name).options;
-        options.insert(STRONGEST.to_owned(), note);
-        plan.append(&place.key("env"), &format!("{}.env", target.name), entry);
+        write_strongest(plan, &place, &target.name, strongest, &environment);
     }
     Ok(match path {
         Path::Foreign { foreign, .. } => Some(foreign),
         Path::Ours | Path::Elsewhere { .. } => None,
     })
+}
+
+/// Options of ours around what a chain gives that ends in the image.
+fn around(ours: &str, variable: &str) -> String {
+    let ours = Addition {
+        front: ours.to_owned(),
+        ..Addition::default()
+    };
+    let users = format!("$({})", image_options::original(variable));
+    java_options::joined(&ours.with_the_path_behind(), &users)
+}
+
+/// The pod does not define it, but the image may.
+fn write_strongest(
+    plan: &mut Plan<'_>,
+    place: &Place,
+    container: &str,
+    strongest: String,
+    environment: &Environment<'_>,
+) {
+    let image = image_options::link(plan, container, STRONGEST, environment);
+    let chain: Vec<Value> = match image {
+        Some(image) => vec![
+            json!({"name": image_options::original(STRONGEST), "value": ""}),
+            image,
+        ],
+        None => Vec::new(),
+    };
+    let (value, links) = match chain.len() {
+        0 => (strongest.clone(), None),
+        count => (around(&strongest, STRONGEST), Some(count)),
+    };
+    let note = AddedOptions {
+        front: strongest,
+        absent: true,
+        links,
+        ..AddedOptions::default()
+    };
+    let options = &mut plan.replaced.container(container).options;
+    options.insert(STRONGEST.to_owned(), note);
+    let entry = json!({"name": STRONGEST, "value": value});
+    for entry in chain.into_iter().chain([entry]) {
+        plan.append(&place.key("env"), &format!("{container}.env"), entry);
+    }
 }
 
 /// What a decision rests on.
@@ -252,6 +291,11 @@ fn write(
 ) {
     let list = place.key("env");
     let label = format!("{container}.env");
+    let image = image_options::link(plan, container, variable, environment);
+    let addition = &match image {
+        Some(_) => addition.with_the_path_behind(),
+        None => addition.clone(),
+    };
     let Addition {
         front,
         behind,
@@ -271,6 +315,11 @@ fn write(
         bare,
         links,
     };
+    let end = if behind.is_empty() {
+        String::new()
+    } else {
+        format!(", and {behind} behind it")
+    };
     match environment.last(variable) {
         Some((index, entry)) if is_literal(entry) => {
             let users = entry["value"].as_str().unwrap_or_default();
@@ -281,17 +330,12 @@ fn write(
                 .container(container)
                 .options
                 .insert(variable.to_owned(), note(None));
-            let end = if behind.is_empty() {
-                String::new()
-            } else {
-                format!(", and {behind} behind it")
-            };
             let said = format!(
                 "container {container}: {variable} gets {front} in front of the value that was there{end}"
             );
             plan.step("options-added", said);
         }
-        None if !environment.may_come_from_sources(variable) => {
+        None if image.is_none() && !environment.may_come_from_sources(variable) => {
             plan.append(&list, &label, json!({"name": variable, "value": front}));
             plan.replaced
                 .container(container)
@@ -303,8 +347,9 @@ fn write(
             );
         }
         found => {
-            let original = format!("{}{variable}", names::ORIGINAL_OPTIONS_PREFIX);
+            let original = image_options::original(variable);
             let mut links = vec![json!({"name": original, "value": ""})];
+            links.extend(image);
             if found.is_none_or(|(_, entry)| is_optional(entry)) {
                 links.extend(environment.source_links(variable, &original));
             }
@@ -317,15 +362,15 @@ fn write(
                 plan.draft
                     .set(&list.at(index + count), "name", Value::String(original.clone()));
             }
-            let end = found.map_or(first + count, |(index, _)| index + count + 1);
+            let index = found.map_or(first + count, |(index, _)| index + count + 1);
             let value = java_options::joined(addition, &format!("$({original})"));
-            plan.insert(&list, &label, end, json!({"name": variable, "value": value}));
+            plan.insert(&list, &label, index, json!({"name": variable, "value": value}));
             plan.replaced
                 .container(container)
                 .options
                 .insert(variable.to_owned(), note(Some(count)));
             let said = format!(
-                "container {container}: {variable} is set to {front}, then what its own sources give, which the kubelet reads"
+                "container {container}: {variable} is set to {front}, then what its own sources give, which the kubelet reads{end}"
             );
             plan.step("options-chained", said);
         }

@@ -26,11 +26,13 @@ pub(super) fn container_place(pod: &Value, name: &str) -> Option<Place> {
 #[must_use]
 pub fn is_ours(container: &Value) -> bool {
     let named = container["name"].as_str().is_some_and(|name| {
+        let numbered = [names::AGENT_CONTAINER, names::IMAGE_OPTIONS_CONTAINER]
+            .into_iter()
+            .filter_map(|ours| name.strip_prefix(ours));
         name == names::TOOLS_CONTAINER
-            || name == names::AGENT_CONTAINER
-            || name
-                .strip_prefix(names::AGENT_CONTAINER)
-                .is_some_and(|rest| rest.starts_with('-'))
+            || numbered
+                .into_iter()
+                .any(|rest| rest.is_empty() || rest.starts_with('-'))
     });
     let runs = container["command"][0].as_str();
     named && runs.is_some_and(|program| [names::AGENT_IN_IMAGE, names::AGENT_IN_TOOLS].contains(&program))

@@ -26,6 +26,7 @@ fn outcome(pod: &Value) -> Outcome {
         name: "prod".into(),
         version: KubernetesVersion::NEWEST,
         own_namespace: None,
+        env_files: true,
     };
     inject(
         pod,

@@ -28,6 +28,7 @@ pub fn uninject(pod: &Value) -> Value {
                 [
                     names::DUMPS_VOLUME,
                     names::TOOLS_VOLUME,
+                    names::IMAGE_OPTIONS_VOLUME,
                     names::NO_TOKEN_VOLUME,
                     names::STORE_VOLUME,
                 ]

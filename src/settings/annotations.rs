@@ -201,14 +201,17 @@ impl Key {
                 "agent",
                 "on or off",
                 "on",
-                "off: flags and volume only, for those who collect dumps themselves.",
+                "off: flags and volume only, for those who collect dumps themselves, and init containers where pre-stop or image-options \
+                 need them.",
             ),
             Self::ImageOptions => row(
                 "image-options",
                 "imageOptions",
                 "auto or off",
                 "auto",
-                "Whether the image's own JAVA_TOOL_OPTIONS is carried over where the cluster can.",
+                "Whether what the image itself sets (ENV JAVA_TOOL_OPTIONS) is carried over, which an init container of that \
+                 image does where every node has Kubernetes 1.35 or newer. Elsewhere, and with off, the pod's variable replaces \
+                 it; an agent that runs from that image reports it.",
             ),
             Self::Liveness => row(
                 "liveness",

@@ -68,9 +68,10 @@ pub struct Arguments {
     /// Compressing threads; as many as there are CPUs unless set, but 4 at most: each costs 4 MiB of memory.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// The agent runs from the application's image: report an image's own options that were replaced.
-    #[arg(long, env = variable::BORROWED_IMAGE, hide = true)]
-    pub borrowed_image: bool,
+    /// Variables of the application's image, from which the agent runs, that the pod's own replace: where one is set, that is
+    /// reported.
+    #[arg(long, env = variable::REPLACED_OPTIONS, value_delimiter = ',', hide = true)]
+    pub replaced_options: Vec<String>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub log_format: logging::Format,

@@ -4,7 +4,8 @@
 #
 # usage: images.sh FAMILY… (none: all)
 #   jvm-11 jvm-17 jvm-21 jvm-25   a Java runtime, a shell and the test programs in /app; USER 1234, which no pod says
-#   with jvm-17 also              jvm-17-other (USER 4321), jvm-17-root (no USER), jvm-17-named (USER app, 1500)
+#   with jvm-17 also              jvm-17-other (USER 4321), jvm-17-root (no USER), jvm-17-named (USER app, 1500),
+#                                 jvm-17-options (ENV JAVA_TOOL_OPTIONS, USER 1234)
 #   s3                            versitygw; USER 65532
 #   blog                          scripts/blog-pipeline.sh and its tools: what people do by hand today; USER 1234
 set -euo pipefail
@@ -12,6 +13,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/heapship-cluster/images
 FAMILIES=(jvm-11 jvm-17 jvm-21 jvm-25 s3 blog)
+# What an image sets itself. The path must not win: the dump would die with the container.
+OPTIONS="-Dfrom.image='a b' -Xss512k -XX:HeapDumpPath=/tmp"
 JAVA='["/opt/java/bin/java", "-cp", "/app", "Leak"]'
 
 say() { printf 'images: %s\n' "$*" >&2; }
@@ -86,14 +89,14 @@ make_blog() {
     install -D "$root/scripts/blog-pipeline.sh" "$1/blog-pipeline.sh"
 }
 
-# NAME USER LAYER…
+# NAME USER ENV LAYER…: ENV is a list in JSON, or nothing
 jvm_image() {
-    local name=$1 user=$2 layers
-    shift 2
+    local name=$1 user=$2 env=${3:+, $3} layers
+    shift 3
     layers=$(printf ', "%s"' "$@")
     printf '{"name": "localhost/heapship-test/%s:1", "layers": [%s], "config":
-        {"User": "%s", "WorkingDir": "/app", "Cmd": %s, "Env": ["PATH=/opt/java/bin:/usr/bin:/bin"]}}' \
-        "$name" "${layers:2}" "$user" "$JAVA"
+        {"User": "%s", "WorkingDir": "/app", "Cmd": %s, "Env": ["PATH=/opt/java/bin:/usr/bin:/bin"%s]}}' \
+        "$name" "${layers:2}" "$user" "$JAVA" "$env"
 }
 
 # FAMILY FOLDER: prints the images, having made their layers in the folder.
@@ -105,15 +108,17 @@ images_of() {
         make_base "$work/base"
         make_java "${family#jvm-}" "$work/java"
         make_app "$work/app"
-        jvm_image "$family" 1234 "${common[@]}"
+        jvm_image "$family" 1234 "" "${common[@]}"
         if [[ $family == jvm-17 ]]; then
             make_user "$work/user"
             echo ,
-            jvm_image jvm-17-other 4321 "${common[@]}"
+            jvm_image jvm-17-other 4321 "" "${common[@]}"
             echo ,
-            jvm_image jvm-17-root "" "${common[@]}"
+            jvm_image jvm-17-root "" "" "${common[@]}"
             echo ,
-            jvm_image jvm-17-named app "${common[@]}" "$work/user"
+            jvm_image jvm-17-named app "" "${common[@]}" "$work/user"
+            echo ,
+            jvm_image jvm-17-options 1234 "\"JAVA_TOOL_OPTIONS=$OPTIONS\"" "${common[@]}"
         fi
         ;;
     s3)

@@ -75,8 +75,10 @@ impl Webhook {
                 name: "test".to_owned(),
                 version: KubernetesVersion::NEWEST,
                 own_namespace: None,
+                env_files: false,
             },
             version: None,
+            env_files: Arc::default(),
         };
         let router = http::router(Arc::new(admission), Arc::clone(&metrics), options.http);
         let counts = Counts {

@@ -63,6 +63,7 @@ fn decide(pod: &Value, old: bool) -> Outcome {
             name: "test".to_owned(),
             version: version(if old { "1.33" } else { "1.36" }),
             own_namespace: None,
+            env_files: !old,
         },
         workload: None,
     };

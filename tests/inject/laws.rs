@@ -118,4 +118,59 @@ pub(super) fn consistent(pod: &Value, faults: &mut Vec<String>) {
             faults.push(format!("container {name} is there twice"));
         }
     }
+    env_files(spec, faults);
+}
+
+/// What the kubelet asks of env files: a file that is missing holds the container, even where the reference is optional.
+fn env_files(spec: &Value, faults: &mut Vec<String>) {
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let inits = list(spec, "initContainers");
+    let told = |container: &Value| {
+        let entries = list(container, "env");
+        let files = entries.iter().find(|entry| entry["name"] == "HEAPSHIP_ENV_FILES");
+        files.map_or_else(Vec::new, |files| {
+            let files = files["value"].as_str().unwrap_or_default().split(',');
+            files.map(str::to_owned).collect()
+        })
+    };
+    for (index, container) in inits.iter().chain(&list(spec, "containers")).enumerate() {
+        for entry in list(container, "env") {
+            let reference = &entry["valueFrom"]["fileKeyRef"];
+            let Some(volume) = reference["volumeName"].as_str() else {
+                continue;
+            };
+            let here = format!("container {} reads {reference}", container["name"]);
+            if !list(spec, "volumes")
+                .iter()
+                .any(|found| found["name"] == volume && found["emptyDir"].is_object())
+            {
+                faults.push(format!("{here} of a volume that is no emptyDir of the pod"));
+            }
+            if list(container, "volumeMounts")
+                .iter()
+                .any(|mount| mount["name"] == volume)
+            {
+                faults.push(format!("{here} and mounts its volume"));
+            }
+            let file = format!(
+                "/heapship/image-options/{}",
+                reference["path"].as_str().unwrap_or_default()
+            );
+            let before: Vec<&Value> = inits
+                .iter()
+                .take(index)
+                .filter(|found| told(found).contains(&file))
+                .collect();
+            let programs: Vec<&Value> = before.iter().map(|found| &found["command"][1]).collect();
+            if programs != ["install", "image-options"] {
+                faults.push(format!("{here}, which is written by {programs:?}"));
+            }
+            if before
+                .last()
+                .is_some_and(|writer| writer["image"] != container["image"])
+            {
+                faults.push(format!("{here}, which another image wrote"));
+            }
+        }
+    }
 }

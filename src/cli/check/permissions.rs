@@ -92,6 +92,8 @@ pub(super) fn of_the_webhook(installation: &Installation, registration: &str) ->
             Access::cluster(verb, ADMISSION, "mutatingwebhookconfigurations").of("", registration)
         }),
     );
+    let own = &installation.namespace;
+    accesses.push(Access::cluster("create", "", "podtemplates").of(own, ""));
     if installation.mode() == Mode::SelfManaged {
         let (namespace, secret) = (&installation.namespace, installation.certificates_secret());
         accesses.push(Access::cluster("create", "", "secrets").of(namespace, ""));

@@ -61,9 +61,14 @@ pub(super) fn judge(found: &Found) -> Section {
         }
         Ok(pod) => match status(pod).as_str() {
             "" => unpatched(namespace, found.installation.logs()),
-            "injected" => Line::ok(format!(
-                "a pod for {namespace} came back injected, after {milliseconds} ms (dry run, nothing was created)"
-            )),
+            "injected" => {
+                return answered(
+                    pod,
+                    Line::ok(format!(
+                        "a pod for {namespace} came back injected, after {milliseconds} ms (dry run, nothing was created)"
+                    )),
+                );
+            }
             // A policy may keep annotations from saying so much; an answer it is.
             decision => Line::ok(format!(
                 "a pod for {namespace} came back with the decision {decision}, after {milliseconds} ms (dry run)"
@@ -80,10 +85,31 @@ pub(super) fn judge(found: &Found) -> Section {
         Err(refusal) => Line::not_checked(format!("a dry run of a pod in {namespace}: {refusal}"))
             .remedy("choose another namespace with -n"),
     };
+    section(vec![line])
+}
+
+fn section(lines: Vec<Line>) -> Section {
     Section {
         name: "webhook",
-        lines: vec![line],
+        lines,
     }
+}
+
+/// The probe says nothing of its options, so its image's own would count: what came back shows what becomes of them.
+fn answered(pod: &Value, line: Line) -> Section {
+    let containers = pod["spec"]["initContainers"].as_array().into_iter().flatten();
+    let carried = containers
+        .filter_map(|container| container["name"].as_str())
+        .any(|name| name == names::IMAGE_OPTIONS_CONTAINER);
+    let options = if carried {
+        Line::ok("what an image sets itself (ENV JAVA_TOOL_OPTIONS) is carried over")
+    } else {
+        Line::ok(
+            "what an image sets itself (ENV JAVA_TOOL_OPTIONS) is replaced: carrying it over takes Kubernetes 1.35 or newer on \
+             every node",
+        )
+    };
+    section(vec![line, options])
 }
 
 fn unpatched(namespace: &str, logs: String) -> Line {

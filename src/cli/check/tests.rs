@@ -476,6 +476,7 @@ fn decide<T>(listed: &Listed, then: impl FnOnce(&Context<'_>) -> T) -> T {
             name: "default".into(),
             version: KubernetesVersion::NEWEST,
             own_namespace: Some("heapship-system".into()),
+            env_files: false,
         },
         workload: None,
     })

@@ -10,7 +10,7 @@ use crate::cli::check::Listed;
 use crate::cli::installation::Installation;
 use crate::cli::live::{self, Live, Refusal, block_on, escaped};
 use crate::cli::objects::objects;
-use crate::cli::standing::agents::container_state;
+use crate::cli::standing::agents::{container_state, prepares};
 use crate::cli::standing::{State, Times};
 use crate::cli::surroundings::{self, Surroundings};
 use crate::inject::{self, Context, KubernetesVersion, is_ours};
@@ -236,7 +236,7 @@ impl Scene {
         for container in containers.filter(|container| is_ours(container)) {
             let name = container["name"].as_str().unwrap_or_default();
             let (state, _, _) = container_state(pod, name);
-            if name == names::TOOLS_CONTAINER || !matches!(state, State::Running(_) | State::Ended(_)) {
+            if prepares(name) || !matches!(state, State::Running(_) | State::Ended(_)) {
                 continue;
             }
             let path = format!(

@@ -54,14 +54,19 @@ pub struct Ended {
     pub at: String,
 }
 
+/// Whether a container of ours ends before the application starts: it fills the tools volume, or hands an image's options on.
+pub(in crate::cli) fn prepares(container: &str) -> bool {
+    container == names::TOOLS_CONTAINER || container.starts_with(names::IMAGE_OPTIONS_CONTAINER)
+}
+
 /// The agents of a pod, in the order of their containers.
 pub(super) fn of(pod: &Value) -> Vec<Agent> {
     let containers = pod["spec"]["initContainers"].as_array().into_iter().flatten();
     containers
         .filter(|container| is_ours(container))
         .map(|container| agent(pod, container))
-        // The one that fills the tools volume has done its work, or holds everything up.
-        .filter(|agent| agent.container != names::TOOLS_CONTAINER || agent.trouble().is_some())
+        // One that prepares the others has done its work, or holds everything up.
+        .filter(|agent| !prepares(&agent.container) || agent.trouble().is_some())
         .collect()
 }
 
@@ -175,7 +180,7 @@ impl Agent {
     #[must_use]
     pub fn holds_the_pod(&self) -> bool {
         let never_ran = matches!(self.state, State::Waiting(..)) && self.last.is_none();
-        (never_ran || self.container == names::TOOLS_CONTAINER) && self.trouble().is_some()
+        (never_ran || prepares(&self.container)) && self.trouble().is_some()
     }
 
     /// What to look at.

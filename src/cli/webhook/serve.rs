@@ -116,13 +116,21 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     let watched = async {
         match name.zip(client) {
             Some((name, client)) => {
-                let Watched { namespaces, version } = watch_cluster(client, &policies, &name, &metrics).await;
-                (namespaces, Some(version))
+                let Watched {
+                    namespaces,
+                    version,
+                    env_files,
+                } = watch_cluster(client, &policies, &name, &metrics).await;
+                (namespaces, Some(version), env_files)
             }
-            None => (Arc::new(Known::default()) as Arc<dyn Namespaces>, None),
+            None => (
+                Arc::new(Known::default()) as Arc<dyn Namespaces>,
+                None,
+                Arc::default(),
+            ),
         }
     };
-    let (namespaces, asked) = tokio::select! {
+    let (namespaces, asked, env_files) = tokio::select! {
         watched = watched => watched,
         signal = signals.next() => {
             tracing::info!(signal, "asked to end before anything was served");
@@ -137,9 +145,11 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
             name: cluster_name,
             version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
             own_namespace: namespace,
+            env_files: false,
         },
         // What a person says about the version goes.
         version: asked.filter(|_| kubernetes_version.is_none()),
+        env_files,
     };
     let counts = Counts {
         connections: metrics.connections.clone(),

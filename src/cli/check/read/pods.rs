@@ -59,6 +59,7 @@ impl Look<'_> {
             name: installation.cluster_name(),
             version: *server,
             own_namespace: Some(installation.namespace.clone()),
+            env_files: false,
         };
         let mut pods = Pods {
             namespace: only.map(str::to_owned),

@@ -143,6 +143,7 @@ fn outcome(pod: &Value) -> Outcome {
                 name: "default".into(),
                 version: KubernetesVersion::NEWEST,
                 own_namespace: Some("heapship-system".into()),
+                env_files: false,
             },
             workload: None,
         },
