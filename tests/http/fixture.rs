@@ -78,7 +78,7 @@ impl Webhook {
             },
             version: None,
         };
-        let router = http::router(Arc::new(admission), Arc::clone(&metrics), options.http);
+        let router = http::router(Arc::new(admission), None, Arc::clone(&metrics), options.http);
         let counts = Counts {
             connections: metrics.connections.clone(),
             handshake_failures: metrics.handshake_failures.clone(),
