@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::found::Found;
 use super::report::{Line, Section};
+use crate::admission::http;
 use crate::cli::installation::Mode;
 use crate::cli::live::{Read, Refusal};
 use crate::names;
@@ -108,6 +109,17 @@ fn entry_faults(name: &str, entry: &Value, again: &str) -> Vec<Line> {
                 "{name}: sideEffects is {}: the API server refuses every dry run of a {kind}",
                 text(side_effects)
             ),
+            again,
+        ));
+    }
+    let path = match kind {
+        "workload" => http::WARN_PATH,
+        _ => http::PATH,
+    };
+    let called = &entry["clientConfig"]["service"]["path"];
+    if called.as_str().is_some_and(|called| called != path) {
+        lines.push(Line::fault(
+            format!("{name}: its path is {}, not {path}", text(called)),
             again,
         ));
     }

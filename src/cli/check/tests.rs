@@ -110,10 +110,12 @@ fn what_only_warns_is_looked_at_as_well() {
     );
     let mut changed = warning_with("");
     changed["webhooks"][0]["failurePolicy"] = json!("Fail");
+    changed["webhooks"][0]["clientConfig"]["service"]["path"] = json!("/mutate");
     changed["webhooks"][1]["name"] = json!("other");
     let changed = said(Ok(changed));
     for part in [
         "workloads.heapship.io: failurePolicy is Fail: while no replica answers, no workload can be created",
+        "workloads.heapship.io: its path is /mutate, not /warn",
         "the ValidatingWebhookConfiguration heapship has no entry annotated-workloads.heapship.io",
     ] {
         assert!(changed.contains(part), "{changed}");
@@ -426,6 +428,7 @@ fn warning_with(bundle: &str) -> Value {
     entries.truncate(names::WARNING_ENTRIES.len());
     for (entry, name) in entries.iter_mut().zip(names::WARNING_ENTRIES) {
         entry["name"] = json!(name);
+        entry["clientConfig"]["service"]["path"] = json!("/warn");
         entry["sideEffects"] = json!("None");
         entry["rules"][0]["resources"] = json!(["deployments"]);
         entry["matchConditions"] = json!([{"name": "x", "expression": "true"}]);
