@@ -13,6 +13,7 @@ pub mod review;
 pub mod rotation;
 pub mod server;
 pub mod tls;
+pub mod workload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,12 +23,14 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::events;
 use crate::inject::{Cluster, Context, Decision, KubernetesVersion, Namespace, Outcome, Skip, inject};
 use crate::settings::policy::Policies;
 
 use self::answer::{Answer, Subject, Verdict};
 use self::namespaces::Namespaces;
-use self::review::{Refusal, Review};
+use self::review::{Asked, Namespaced, Refusal, Review};
+use self::workload::Advice;
 
 /// Everything that decides about a pod besides the review itself.
 pub struct Admission {
@@ -79,44 +82,57 @@ impl Admission {
     }
 
     fn decide(&self, review: &Review<'_>) -> Look {
-        let Some(pod) = review.created_pod() else {
-            return self.no_pod_created(review).into();
+        let asked = match review.asked() {
+            Some(Asked::Namespaced(asked)) => asked,
+            Some(Asked::Namespace(namespace)) => return self.namespace_written(review, namespace).into(),
+            None => return unchanged(review, Verdict::NotAPodCreation).into(),
         };
         let name = review.namespace();
         match self.namespaces.find(name) {
-            Some(namespace) if self.has_a_reason(&namespace, pod) => {
-                let answer = self.pod_created(review, &namespace, pod);
+            Some(namespace) if self.has_a_reason(&namespace, asked) => {
+                let answer = self.look_at(review, &namespace, asked);
                 // It may have said no until a moment ago.
                 if answer.verdict.may_be_outdated() && !self.namespaces.is_settled(name) {
                     return Look::NamespaceWanted(name.to_owned());
                 }
                 answer.into()
             }
-            Some(_) if self.namespaces.is_settled(name) => unchanged(review, Verdict::NotAsked).into(),
+            Some(_) if self.namespaces.is_settled(name) => unchanged(review, unasked(asked)).into(),
             Some(_) | None => Look::NamespaceWanted(name.to_owned()),
         }
     }
 
     fn decide_from(&self, review: &Review<'_>, namespace: Option<&Namespace>) -> Answer {
-        let Some(pod) = review.created_pod() else {
-            return self.no_pod_created(review);
+        let asked = match review.asked() {
+            Some(Asked::Namespaced(asked)) => asked,
+            Some(Asked::Namespace(namespace)) => return self.namespace_written(review, namespace),
+            None => return unchanged(review, Verdict::NotAPodCreation),
         };
-        match namespace {
-            Some(namespace) if self.has_a_reason(namespace, pod) => self.pod_created(review, namespace, pod),
-            Some(_) => unchanged(review, Verdict::NotAsked),
-            None => Answer::namespace_unknown(review.uid.to_string(), review.namespace()),
+        match (namespace, asked) {
+            (Some(namespace), _) if self.has_a_reason(namespace, asked) => {
+                self.look_at(review, namespace, asked)
+            }
+            (None, Namespaced::Pod(_)) => {
+                Answer::namespace_unknown(review.uid.to_string(), review.namespace())
+            }
+            // For a workload it costs a sentence, which its pods get all the same.
+            (Some(_), _) | (None, Namespaced::Workload(_)) => unchanged(review, unasked(asked)),
         }
     }
 
-    fn no_pod_created(&self, review: &Review<'_>) -> Answer {
-        match review.written_namespace() {
-            Some(namespace) => self.namespace_written(review, namespace),
-            None => unchanged(review, Verdict::NotAPodCreation),
-        }
+    fn has_a_reason(&self, namespace: &Namespace, asked: Namespaced<'_>) -> bool {
+        label::is_wanted(namespace, &self.policies)
+            || match asked {
+                Namespaced::Pod(pod) => review::carries_our_annotation(pod),
+                Namespaced::Workload(workload) => review::may_speak_of_us(workload),
+            }
     }
 
-    fn has_a_reason(&self, namespace: &Namespace, pod: &RawValue) -> bool {
-        label::is_wanted(namespace, &self.policies) || review::carries_our_annotation(pod)
+    fn look_at(&self, review: &Review<'_>, namespace: &Namespace, asked: Namespaced<'_>) -> Answer {
+        match asked {
+            Namespaced::Pod(pod) => self.pod_created(review, namespace, pod),
+            Namespaced::Workload(workload) => self.workload_written(review, namespace, workload),
+        }
     }
 
     fn pod_created(&self, review: &Review<'_>, namespace: &Namespace, object: &RawValue) -> Answer {
@@ -125,6 +141,45 @@ impl Admission {
             Ok(pod) => pod,
             Err(error) => return Answer::unreadable(uid, &format!("request.object is no pod: {error}")),
         };
+        let subject = Subject::of(&namespace.name, &pod);
+        let outcome = self.inject(&pod, namespace, None);
+        let happenings = if review.is_dry_run() {
+            Vec::new()
+        } else {
+            events::of(&namespace.name, &pod, &outcome)
+        };
+        answer(uid, subject, &outcome).with_happenings(happenings)
+    }
+
+    /// A dry run is answered alike: there is nothing but the answer.
+    fn workload_written(&self, review: &Review<'_>, namespace: &Namespace, object: &RawValue) -> Answer {
+        let read = |object: &RawValue| serde_json::from_str::<Value>(object.get());
+        let (object, old) = match (read(object), review.old_object.map(read).transpose()) {
+            (Ok(object), Ok(old)) => (object, old),
+            (Err(error), _) | (_, Err(error)) => {
+                let problem = format!("request.object is no workload: {error}");
+                return Answer::unreadable(review.uid.to_string(), &problem);
+            }
+        };
+        let advice = workload::advise(&object, old.as_ref(), |pod, workload| {
+            self.inject(pod, namespace, workload)
+        });
+        match advice {
+            Some(Advice {
+                title,
+                code,
+                warnings,
+            }) => unchanged(review, Verdict::WorkloadWarned(code))
+                .about(Subject {
+                    namespace: namespace.name.clone(),
+                    owner: title,
+                })
+                .with_warnings(&warnings),
+            None => unchanged(review, Verdict::WorkloadUnremarkable),
+        }
+    }
+
+    fn inject(&self, pod: &Value, namespace: &Namespace, workload: Option<String>) -> Outcome {
         let mut cluster = self.cluster.clone();
         if let Some(version) = &self.version {
             cluster.version = **version.load();
@@ -134,10 +189,9 @@ impl Admission {
             namespace,
             policies: &self.policies,
             cluster: &cluster,
-            workload: None,
+            workload,
         };
-        let subject = Subject::of(&namespace.name, &pod);
-        answer(uid, subject, &inject(&pod, &context))
+        inject(pod, &context)
     }
 
     /// A dry run is answered alike: nothing is remembered of a review, so there is nothing to hold back.
@@ -177,6 +231,14 @@ fn guarded<T: From<Answer>>(body: &[u8], decide: impl FnOnce(&Review<'_>) -> T) 
             Ok(decided.unwrap_or_else(|_| Answer::internal_error(review.uid.to_string()).into()))
         }
         review::Reading::Unclear { uid, reason } => Ok(Answer::unreadable(uid, &reason).into()),
+    }
+}
+
+/// What is said of an object for which nobody asked anything.
+fn unasked(asked: Namespaced<'_>) -> Verdict {
+    match asked {
+        Namespaced::Pod(_) => Verdict::NotAsked,
+        Namespaced::Workload(_) => Verdict::WorkloadUnremarkable,
     }
 }
 

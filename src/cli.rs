@@ -16,7 +16,6 @@ pub mod explain;
 pub mod inject;
 pub mod installation;
 pub mod live;
-pub mod objects;
 pub mod standing;
 pub mod surroundings;
 pub mod uninject;

@@ -22,9 +22,13 @@ pub mod cli;
 #[cfg(feature = "webhook")]
 pub mod cluster;
 #[cfg(feature = "webhook")]
+pub mod events;
+#[cfg(feature = "webhook")]
 pub mod inject;
 #[cfg(feature = "webhook")]
 pub mod metrics;
+#[cfg(feature = "webhook")]
+pub mod objects;
 #[cfg(feature = "webhook")]
 pub mod patch;
 #[cfg(feature = "webhook")]

@@ -60,8 +60,14 @@ pub struct Metrics {
     pub authority_expiry: Gauge,
     /// Changes that this replica made to the Secret of self-managed certificates.
     pub certificate_renewals: Counter,
-    /// Times that this replica wrote the registration's caBundle.
+    /// Times that this replica wrote a registration's caBundle.
     pub ca_bundle_repairs: Counter,
+    /// Events written on workloads, or continued there.
+    pub events: Counter,
+    /// Attempts at it that failed; none is made again.
+    pub event_failures: Counter,
+    /// Events that were never attempted: too many workloads had one at a time.
+    pub events_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -143,7 +149,18 @@ impl Default for Metrics {
             ca_bundle_repairs: new(
                 r,
                 "ca_bundle_repairs",
-                "Times that this replica wrote the registration's caBundle",
+                "Times that this replica wrote a registration's caBundle",
+            ),
+            events: new(r, "events", "Events written on workloads, or continued there"),
+            event_failures: new(
+                r,
+                "event_failures",
+                "Events that could not be written, which is not tried again",
+            ),
+            events_dropped: new(
+                r,
+                "events_dropped",
+                "Events that were let go because too many workloads had one at a time",
             ),
             registry,
         }

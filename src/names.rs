@@ -35,13 +35,17 @@ pub const VIEWER_ROLE: &str = "heapship-viewer";
 pub const OPERATOR_ROLE: &str = "heapship-operator";
 /// Secret of the certificates that the replicas make themselves.
 pub const CERTIFICATES_SECRET: &str = "heapship-certificates";
-/// Entries of the registration: pods of namespaces that carry [`INJECTION_LABEL`], pods elsewhere that carry an
+/// The two objects of the registration, which have one name: what changes pods, and what only warns about workloads.
+pub const REGISTRATION: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+/// Entries of the first: pods of namespaces that carry [`INJECTION_LABEL`], pods elsewhere that carry an
 /// annotation of ours, and namespaces, to put the label there.
 pub const WEBHOOK_ENTRIES: [&str; 3] = [
     "pods.heapship.io",
     "annotated-pods.heapship.io",
     "namespaces.heapship.io",
 ];
+/// Entries of the second: workloads of namespaces that carry [`INJECTION_LABEL`], and workloads elsewhere that name us.
+pub const WARNING_ENTRIES: [&str; 2] = ["workloads.heapship.io", "annotated-workloads.heapship.io"];
 /// Labels of the webhook's own objects.
 pub const OWN_LABELS: [(&str, &str); 2] = [
     ("app.kubernetes.io/name", "heapship"),

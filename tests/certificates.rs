@@ -72,7 +72,7 @@ impl Replica {
             Arc::clone(&metrics),
         );
         let registration = registration::Keeper::new(
-            client.clone(),
+            client,
             "heapship".to_owned(),
             service,
             Some(truth_seen),
@@ -114,18 +114,19 @@ impl Replica {
     }
 }
 
-fn registered() -> Value {
-    let client = json!({"service": {"name": "heapship", "namespace": "heapship-system", "path": "/mutate"}});
+fn registered(kind: Kind) -> Value {
+    let client = json!({"service": {"name": "heapship", "namespace": "heapship-system", "path": "/"}});
     let entry = |name: &str| json!({"name": name, "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]});
+    let (version, name, _) = kind.names();
     json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "heapship"}, "webhooks": [entry("pods.heapship.io"), entry("namespaces.heapship.io")],
+        "apiVersion": version, "kind": name, "metadata": {"name": "heapship"},
+        "webhooks": [entry("one.heapship.io"), entry("other.heapship.io")],
     })
 }
 
-/// The caBundles of the registration, as far as there are any.
-fn bundles(api: &ApiServer) -> Vec<Bundle> {
-    let registration = api.read(Kind::Registration).unwrap();
+/// The caBundles of one object, as far as there are any.
+fn bundles_of(api: &ApiServer, kind: Kind) -> Vec<Bundle> {
+    let registration = api.read(kind).unwrap();
     registration["webhooks"]
         .as_array()
         .unwrap()
@@ -137,9 +138,19 @@ fn bundles(api: &ApiServer) -> Vec<Bundle> {
         .collect()
 }
 
+/// The caBundles of the whole registration.
+fn bundles(api: &ApiServer) -> Vec<Bundle> {
+    Kind::REGISTRATION
+        .into_iter()
+        .flat_map(|kind| bundles_of(api, kind))
+        .collect()
+}
+
 async fn two_replicas(lifetimes: Lifetimes) -> (ApiServer, [Replica; 2]) {
     let (api, client) = ApiServer::start().await;
-    api.write(Kind::Registration, Some(registered()));
+    for kind in Kind::REGISTRATION {
+        api.write(kind, Some(registered(kind)));
+    }
     let replicas = [(); 2].map(|()| Replica::start(&client, lifetimes));
     for replica in &replicas {
         replica.is_ready().await;
@@ -188,21 +199,51 @@ async fn certificates_and_cas_are_renewed_and_the_registration_knows_every_ca_be
 async fn a_cleared_ca_bundle_is_filled_again_and_nothing_else_is_touched() {
     let (api, _replicas) = two_replicas(LONG).await;
     let before = bundles(&api);
-    for broken in [json!(null), json!("Z2FyYmFnZQ==")] {
-        let mut registration = api.read(Kind::Registration).unwrap();
-        registration["webhooks"][1]["clientConfig"]["caBundle"] = broken;
-        registration["webhooks"][1]["timeoutSeconds"] = json!(7);
-        api.write(Kind::Registration, Some(registration));
-        until("the caBundle is back", async || {
-            (bundles(&api) == before).then_some(())
-        })
-        .await;
-        let registration = api.read(Kind::Registration).unwrap();
-        assert_eq!(registration["webhooks"][1]["timeoutSeconds"], 7);
-        assert_eq!(
-            registration["webhooks"][1]["clientConfig"]["service"]["name"],
-            "heapship"
-        );
+    for kind in Kind::REGISTRATION {
+        for broken in [json!(null), json!("Z2FyYmFnZQ==")] {
+            let mut registration = api.read(kind).unwrap();
+            registration["webhooks"][1]["clientConfig"]["caBundle"] = broken;
+            registration["webhooks"][1]["timeoutSeconds"] = json!(7);
+            api.write(kind, Some(registration));
+            until("the caBundle is back", async || {
+                (bundles(&api) == before).then_some(())
+            })
+            .await;
+            let registration = api.read(kind).unwrap();
+            assert_eq!(registration["webhooks"][1]["timeoutSeconds"], 7);
+            assert_eq!(
+                registration["webhooks"][1]["clientConfig"]["service"]["name"],
+                "heapship"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_warns_may_be_missing_or_forbidden_and_certificates_are_served_all_the_same() {
+    for is_forbidden in [false, true] {
+        let (api, client) = ApiServer::start().await;
+        api.write(Kind::Mutating, Some(registered(Kind::Mutating)));
+        if is_forbidden {
+            api.write(Kind::Validating, Some(registered(Kind::Validating)));
+            api.forbid_validating();
+        }
+        let replica = Replica::start(&client, LONG);
+        replica.is_ready().await;
+        let whole = |kind| {
+            bundles_of(&api, kind)
+                .iter()
+                .all(|bundle| !bundle.certificates.is_empty())
+        };
+        assert!(whole(Kind::Mutating));
+        if !is_forbidden {
+            // It comes with an upgrade.
+            api.write(Kind::Validating, Some(registered(Kind::Validating)));
+            until("it has its caBundle as well", async || {
+                whole(Kind::Validating).then_some(())
+            })
+            .await;
+        }
     }
 }
 
@@ -244,12 +285,12 @@ async fn a_registration_that_is_not_there_is_waited_for() {
     let replica = Replica::start(&client, LONG);
     until("a certificate is served", async || replica.shows()).await;
     assert!(replica.readiness.left().contains(&Wait::Registration));
-    api.write(Kind::Registration, Some(registered()));
+    api.write(Kind::Mutating, Some(registered(Kind::Mutating)));
     replica.is_ready().await;
     // Once ready it stays so: an uninstall removes the registration first.
-    api.write(Kind::Registration, None);
+    api.write(Kind::Mutating, None);
     let renewed = until("the deletion was seen", async || {
-        api.read(Kind::Registration).is_none().then_some(())
+        api.read(Kind::Mutating).is_none().then_some(())
     });
     renewed.await;
     assert_eq!(replica.readiness.left(), [Wait::Cluster]);

@@ -61,6 +61,40 @@ async fn a_review_is_answered_over_http_1_and_http_2() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_warns_answers_a_workload_with_words_and_gives_nobody_a_patch() {
+    let webhook = Webhook::start(Options::default()).await;
+    let caller = Caller::connect(webhook.address, webhook.authority.http1())
+        .await
+        .unwrap();
+    let mut deployment: Value = serde_json::from_slice(&review("w", &Value::Null)).unwrap();
+    deployment["request"]["resource"] =
+        json!({ "group": "apps", "version": "v1", "resource": "deployments" });
+    deployment["request"]["object"] = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "orders" },
+        "spec": { "template": pod(&json!({ "heapship.io/injct": "true" }), 512) },
+    });
+    let reply = caller
+        .post("/warn", serde_json::to_vec(&deployment).unwrap().into())
+        .await
+        .unwrap();
+    let (answer, patch) = response(&reply.body);
+    let answer = answer.response.unwrap();
+    assert!(answer.allowed && patch.is_none());
+    assert_eq!(
+        answer.warnings.unwrap(),
+        ["heapship: unknown annotation heapship.io/injct on the pod; did you mean heapship.io/inject?"]
+    );
+    assert_eq!(
+        webhook.sample("heapship_webhook_requests_total{decision=\"warned\",reason=\"unknown-annotation\"}"),
+        1
+    );
+    // A pod that was led here by mistake.
+    let reply = caller.post("/warn", review("p", &asking(512))).await.unwrap();
+    let (answer, patch) = response(&reply.body);
+    assert!(answer.response.unwrap().allowed && patch.is_none());
+}
+
 /// Method, path, content type and body; status and part of the sentence.
 fn refused() -> Vec<(Method, &'static str, &'static str, Bytes, u16, &'static str)> {
     let whole = review("u", &asking(512));

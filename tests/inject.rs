@@ -14,10 +14,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use heapship::cli::objects;
 use heapship::inject::{
     self, Cluster, Context, Decision, KubernetesVersion, Namespace, Note, Outcome, Severity,
 };
+use heapship::objects;
 use heapship::settings::policy::Policies;
 use heapship::yaml;
 use serde_json::Value;

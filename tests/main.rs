@@ -7,6 +7,7 @@ mod certificates;
 mod cli;
 mod demo;
 mod docs;
+mod events;
 mod hprof;
 mod http;
 mod inject;

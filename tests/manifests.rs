@@ -123,6 +123,52 @@ fn the_registration_has_the_entries_that_the_code_knows() {
 }
 
 #[test]
+fn the_registration_that_only_warns_names_every_workload_and_can_neither_hold_up_nor_change_one() {
+    let registration = object(
+        "manifests/base/registration.yaml",
+        "ValidatingWebhookConfiguration",
+    );
+    assert_eq!(registration["metadata"]["name"], names::WEBHOOK);
+    let entries = registration["webhooks"].as_array().unwrap();
+    let found: Vec<&str> = entries
+        .iter()
+        .filter_map(|entry| entry["name"].as_str())
+        .collect();
+    assert_eq!(found, names::WARNING_ENTRIES);
+    for (entry, operator) in entries.iter().zip(["In", "NotIn"]) {
+        assert_eq!(entry["failurePolicy"], "Ignore");
+        assert_eq!(entry["timeoutSeconds"], 2);
+        assert_eq!(entry["sideEffects"], "None");
+        let client = &entry["clientConfig"];
+        assert_eq!(client["service"]["path"], heapship::admission::http::WARN_PATH);
+        assert_eq!(client.get("caBundle"), None);
+        let rules = entry["rules"].as_array().unwrap().iter();
+        let called: Vec<(&str, &str)> = rules
+            .flat_map(|rule| {
+                let group = rule["apiGroups"][0].as_str().unwrap();
+                assert_eq!(rule["operations"], json!(["CREATE", "UPDATE"]));
+                let resources = rule["resources"].as_array().unwrap().iter();
+                resources.map(move |resource| (group, resource.as_str().unwrap()))
+            })
+            .collect();
+        assert_eq!(called, heapship::admission::review::WORKLOADS);
+        let selected = entry["namespaceSelector"]["matchExpressions"].as_array().unwrap();
+        assert_eq!(
+            selected,
+            &[
+                json!({"key": names::INJECTION_LABEL, "operator": operator, "values": [names::INJECTION_ENABLED]}),
+                json!({
+                    "key": names::NAMESPACE_NAME_LABEL, "operator": "NotIn",
+                    "values": ["kube-system", "kube-node-lease", "heapship-system"],
+                }),
+            ]
+        );
+    }
+    let condition = entries[1]["matchConditions"][2]["expression"].as_str().unwrap();
+    assert!(condition.contains(&format!("startsWith('{}')", names::PREFIX)));
+}
+
+#[test]
 fn policies_that_are_installed_can_be_read_and_name_the_image() {
     let installed = object("manifests/base/policies.yaml", "ConfigMap");
     let default = installed["data"]["policies.yaml"].as_str().unwrap();
@@ -180,10 +226,9 @@ fn nothing_may_read_every_secret_or_change_another_registration() {
             let writes = ["patch", "update", "delete"]
                 .into_iter()
                 .any(|verb| has("verbs", verb));
-            assert!(
-                !has("resources", "mutatingwebhookconfigurations") || named || !writes,
-                "{rule}"
-            );
+            for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+                assert!(!has("resources", kind) || named || !writes, "{rule}");
+            }
         }
     }
 }

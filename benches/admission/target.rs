@@ -107,7 +107,8 @@ pub(crate) fn serve(certificate: &str, key: &str) {
         ([("content-type", "application/json")], FIXED)
     });
     let metrics = Arc::new(Metrics::default());
-    let router = http::router(Arc::new(admission), metrics, http::Limits::default()).route("/fixed", fixed);
+    let router =
+        http::router(Arc::new(admission), None, metrics, http::Limits::default()).route("/fixed", fixed);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

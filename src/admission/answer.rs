@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::events::Happening;
+
 use super::review::{API_VERSION, KIND};
 
 /// Longest warning in bytes: the API server cuts all of them to this once they are 4096 together.
@@ -27,6 +29,10 @@ pub enum Verdict {
     NamespaceLabelled,
     /// A namespace that does not, after this answer.
     NamespaceNotLabelled,
+    /// A workload whose pods would be left alone or warned about, with the first reason code: nothing but words.
+    WorkloadWarned(&'static str),
+    /// A workload about which there is nothing to say.
+    WorkloadUnremarkable,
     /// The pod's namespace could not be learned in time, so nobody knows what it asks for.
     NamespaceUnknown,
     /// A review with a `uid` that could not be understood.
@@ -45,7 +51,11 @@ impl Verdict {
         match self {
             Self::Injected => "injected",
             Self::Skipped(_) => "skipped",
-            Self::NotAsked | Self::NotAPodCreation | Self::NamespaceNotLabelled => "not-asked",
+            Self::NotAsked
+            | Self::NotAPodCreation
+            | Self::NamespaceNotLabelled
+            | Self::WorkloadUnremarkable => "not-asked",
+            Self::WorkloadWarned(_) => "warned",
             Self::NamespaceLabelled => "labelled",
             Self::Unreadable | Self::InternalError | Self::Overloaded | Self::NamespaceUnknown => "failed",
         }
@@ -56,7 +66,8 @@ impl Verdict {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Injected | Self::NotAsked | Self::NamespaceLabelled => "",
-            Self::Skipped(label) => label,
+            Self::Skipped(label) | Self::WorkloadWarned(label) => label,
+            Self::WorkloadUnremarkable => "workload",
             Self::NamespaceNotLabelled => "namespace",
             Self::NamespaceUnknown => "namespace-unknown",
             Self::NotAPodCreation => "not-a-pod-creation",
@@ -140,6 +151,8 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Whom it was about, where somebody looked.
     pub subject: Subject,
+    /// What the workload's people should read on it; empty in a dry run.
+    pub happenings: Vec<Happening>,
     warnings: Vec<String>,
     patch: Option<String>,
 }
@@ -152,6 +165,7 @@ impl Answer {
             uid,
             verdict,
             subject: Subject::default(),
+            happenings: Vec::new(),
             warnings: Vec::new(),
             patch: None,
         }
@@ -227,6 +241,18 @@ impl Answer {
         self
     }
 
+    /// Adds what is to be written on the workload.
+    #[must_use]
+    pub fn with_happenings(self, happenings: Vec<Happening>) -> Self {
+        Self { happenings, ..self }
+    }
+
+    /// The same without a patch, for the entry that only warns: from there the API server takes none.
+    #[must_use]
+    pub fn without_patch(self) -> Self {
+        Self { patch: None, ..self }
+    }
+
     /// The warnings that go out.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
@@ -242,6 +268,7 @@ impl Answer {
             uid,
             verdict,
             subject: _,
+            happenings: _,
             warnings,
             patch,
         } = self;

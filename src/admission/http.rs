@@ -15,14 +15,18 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::events::Happening;
+use crate::events::outbox::Outbox;
 use crate::metrics::{Held, Metrics};
 
 use super::answer::Answer;
 use super::review;
 use super::{Admission, Look};
 
-/// The path that the API server posts to.
+/// Where the API server posts what may be changed: pods and namespaces.
 pub const PATH: &str = "/mutate";
+/// Where it posts workloads, about which there are only words.
+pub const WARN_PATH: &str = "/warn";
 
 /// What one webhook process takes on at once. Over it, pods are admitted unchanged in time rather than looked at late.
 #[derive(Clone, Debug)]
@@ -63,10 +67,10 @@ const MEMORY_UNIT: usize = 1 << 10;
 /// A request that is no review; the text is the body of the answer.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("there is nothing at {0}; reviews go to {PATH}")]
+    #[error("there is nothing at {0}; reviews go to {PATH}, of workloads to {WARN_PATH}")]
     UnknownPath(String),
-    #[error("{0} is not for {PATH}; send reviews by POST")]
-    WrongMethod(Method),
+    #[error("{0} is not for {1}; send reviews by POST")]
+    WrongMethod(Method, String),
     #[error("a review is application/json, not {0}")]
     WrongType(String),
     #[error("a review of more than {0} bytes is not read")]
@@ -87,7 +91,7 @@ impl Refused {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownPath(_) => StatusCode::NOT_FOUND,
-            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::WrongMethod(..) => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -101,7 +105,7 @@ impl Refused {
     fn label(&self) -> &'static str {
         match self {
             Self::UnknownPath(_) => "unknown-path",
-            Self::WrongMethod(_) => "wrong-method",
+            Self::WrongMethod(..) => "wrong-method",
             Self::WrongType(_) => "wrong-type",
             Self::TooLarge(_) => "too-large",
             Self::TooSlow(_) => "too-slow",
@@ -115,6 +119,7 @@ impl Refused {
 
 struct Edge {
     admission: Arc<Admission>,
+    outbox: Option<Arc<Outbox>>,
     metrics: Arc<Metrics>,
     limits: Limits,
     turns: Arc<Semaphore>,
@@ -129,10 +134,16 @@ struct Received {
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-/// The service of the admission port.
-pub fn router(admission: Arc<Admission>, metrics: Arc<Metrics>, limits: Limits) -> Router {
+/// The service of the admission port. Without an outbox nobody writes Events.
+pub fn router(
+    admission: Arc<Admission>,
+    outbox: Option<Arc<Outbox>>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+) -> Router {
     let edge = Arc::new(Edge {
         admission,
+        outbox,
         metrics,
         turns: Arc::new(Semaphore::new(limits.turns)),
         huge_turn: Arc::new(Semaphore::new(1)),
@@ -141,6 +152,7 @@ pub fn router(admission: Arc<Admission>, metrics: Arc<Metrics>, limits: Limits) 
     });
     Router::new()
         .route(PATH, post(mutate).fallback(wrong_method))
+        .route(WARN_PATH, post(warn).fallback(wrong_method))
         .fallback(unknown_path)
         .with_state(edge)
 }
@@ -152,8 +164,9 @@ async fn unknown_path(State(edge): State<Arc<Edge>>, uri: Uri) -> Response {
     )
 }
 
-async fn wrong_method(State(edge): State<Arc<Edge>>, method: Method) -> Response {
-    let mut response = edge.refuse(&Refused::WrongMethod(method), Instant::now());
+async fn wrong_method(State(edge): State<Arc<Edge>>, method: Method, uri: Uri) -> Response {
+    let refused = Refused::WrongMethod(method, uri.path().to_owned());
+    let mut response = edge.refuse(&refused, Instant::now());
     response
         .headers_mut()
         .insert(ALLOW, axum::http::HeaderValue::from_static("POST"));
@@ -161,28 +174,52 @@ async fn wrong_method(State(edge): State<Arc<Edge>>, method: Method) -> Response
 }
 
 async fn mutate(State(edge): State<Arc<Edge>>, request: Request) -> Response {
-    let began = Instant::now();
-    let _in_flight = Held::new(&edge.metrics.in_flight);
-    match edge.review(request, began).await {
-        Ok(response) => response,
-        Err(refused) => edge.refuse(&refused, began),
-    }
+    edge.respond(request, |answer| answer).await
+}
+
+/// A registration that leads pods here would get a patch, which is a failed call in this place.
+async fn warn(State(edge): State<Arc<Edge>>, request: Request) -> Response {
+    edge.respond(request, Answer::without_patch).await
 }
 
 impl Edge {
-    async fn review(&self, request: Request, began: Instant) -> Result<Response, Refused> {
+    async fn respond(&self, request: Request, finish: fn(Answer) -> Answer) -> Response {
+        let began = Instant::now();
+        let _in_flight = Held::new(&self.metrics.in_flight);
+        match self.review(request, finish, began).await {
+            Ok(response) => response,
+            Err(refused) => self.refuse(&refused, began),
+        }
+    }
+
+    async fn review(
+        &self,
+        request: Request,
+        finish: fn(Answer) -> Answer,
+        began: Instant,
+    ) -> Result<Response, Refused> {
         let deadline = began + self.limits.patience;
         check_type(request.headers())?;
         let received = timeout_at(deadline, self.read(request.into_body(), deadline))
             .await
             .map_err(|_| Refused::TooSlow(self.limits.patience))??;
-        let answer = self.answer(received, deadline).await?;
+        let mut answer = finish(self.answer(received, deadline).await?);
         let json = answer.to_json().map_err(|_| Refused::Unwritable)?;
         let took = began.elapsed();
         self.metrics
             .request(answer.verdict.decision(), answer.verdict.reason(), took);
         report(&answer, took);
+        self.tell(std::mem::take(&mut answer.happenings));
         Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    }
+
+    fn tell(&self, happenings: Vec<Happening>) {
+        let Some(outbox) = &self.outbox else { return };
+        for happening in happenings {
+            if !outbox.put(happening) {
+                self.metrics.events_dropped.inc();
+            }
+        }
     }
 
     /// Reads a body to its end, also one that is refused: a client that is still sending would meet a reset connection

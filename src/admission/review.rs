@@ -35,7 +35,40 @@ pub struct Review<'a> {
     operation: Cow<'a, str>,
     #[serde(borrow, default)]
     object: Option<&'a RawValue>,
+    /// As it was before an update.
+    #[serde(borrow, default)]
+    pub old_object: Option<&'a RawValue>,
+    #[serde(default)]
+    dry_run: Option<bool>,
 }
+
+/// What a review is about, where it is about anything of ours.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// A namespace that is being created or changed.
+    Namespace(&'a RawValue),
+    /// Something in a namespace, which has a say in it.
+    Namespaced(Namespaced<'a>),
+}
+
+/// See [`Asked::Namespaced`].
+#[derive(Clone, Copy, Debug)]
+pub enum Namespaced<'a> {
+    /// A pod that is being created.
+    Pod(&'a RawValue),
+    /// A workload that is being created or changed: its pods come later, by a controller's hand.
+    Workload(&'a RawValue),
+}
+
+/// Group and resource of what people write to have pods made. Not ReplicaSets, which Deployments write; what other
+/// controllers define is nothing that a registration could name beforehand.
+pub const WORKLOADS: [(&str, &str); 5] = [
+    ("apps", "deployments"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+    ("batch", "jobs"),
+    ("batch", "cronjobs"),
+];
 
 #[derive(Debug, Deserialize)]
 struct Resource<'a> {
@@ -106,29 +139,35 @@ impl Refusal {
 }
 
 impl<'a> Review<'a> {
-    /// The pod, if this review is about the creation of one. Updates cannot inject (a pod's containers are immutable)
-    /// and subresources are other objects under the pod's name.
+    /// What this review is about. Updates of a pod cannot inject (its containers are immutable), and subresources are
+    /// other objects under the same name.
     #[must_use]
-    pub fn created_pod(&self) -> Option<&'a RawValue> {
-        self.object
-            .filter(|_| self.is_whole("pods") && self.operation == "CREATE")
-    }
-
-    /// The namespace, if this review is about one that is being created or changed.
-    #[must_use]
-    pub fn written_namespace(&self) -> Option<&'a RawValue> {
-        let is_written = matches!(self.operation.as_ref(), "CREATE" | "UPDATE");
-        self.object.filter(|_| self.is_whole("namespaces") && is_written)
-    }
-
-    fn is_whole(&self, wanted: &str) -> bool {
+    pub fn asked(&self) -> Option<Asked<'a>> {
+        let object = self.object?;
         let Resource {
             group,
             version,
             plural,
         } = &self.resource;
-        let no_subresource = self.sub_resource.as_deref().unwrap_or_default().is_empty();
-        group.is_empty() && version == "v1" && plural == wanted && no_subresource
+        let is_whole = self.sub_resource.as_deref().unwrap_or_default().is_empty();
+        if !is_whole || version != "v1" {
+            return None;
+        }
+        let what = (group.as_ref(), plural.as_ref());
+        match (what, self.operation.as_ref()) {
+            (("", "pods"), "CREATE") => Some(Asked::Namespaced(Namespaced::Pod(object))),
+            (("", "namespaces"), "CREATE" | "UPDATE") => Some(Asked::Namespace(object)),
+            (workload, "CREATE" | "UPDATE") if WORKLOADS.contains(&workload) => {
+                Some(Asked::Namespaced(Namespaced::Workload(object)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether nothing may happen besides the answer.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run == Some(true)
     }
 
     /// The namespace that the pod is created in: the request's, because the pod's own field may still be empty.
@@ -200,15 +239,20 @@ fn check_kind(api_version: &str, kind: &str) -> Result<(), Refusal> {
     })
 }
 
-/// Whether the pod itself carries an annotation of ours, which is the cheapest question that can be asked of one.
+/// Whether the text of an object may hold a key of ours, which is the cheapest question that can be asked of one.
+#[must_use]
+pub fn may_speak_of_us(object: &RawValue) -> bool {
+    let text = object.get().as_bytes();
+    // Go's encoder never escapes the letters of our prefix; another client may, and `\u0068` is an `h` too.
+    [names::PREFIX, "\\u", "\\/"]
+        .iter()
+        .any(|needle| memmem::find(text, needle.as_bytes()).is_some())
+}
+
+/// Whether the pod itself carries an annotation of ours.
 #[must_use]
 pub fn carries_our_annotation(pod: &RawValue) -> bool {
-    let text = pod.get().as_bytes();
-    // Go's encoder never escapes the letters of our prefix; another client may, and `\u0068` is an `h` too.
-    let may_carry = [names::PREFIX, "\\u", "\\/"]
-        .iter()
-        .any(|needle| memmem::find(text, needle.as_bytes()).is_some());
-    may_carry
+    may_speak_of_us(pod)
         && annotation_keys(pod).is_some_and(|keys| keys.iter().any(|key| key.starts_with(names::PREFIX)))
 }
 

@@ -233,6 +233,120 @@ fn a_namespace_that_is_written_is_answered_with_its_label() {
     assert_eq!(answer.verdict, Verdict::Unreadable);
 }
 
+fn of_a_workload(template_annotations: &Value, namespace: &str) -> Value {
+    let mut review: Value = serde_json::from_slice(&in_namespace(
+        namespace,
+        &json!({ "kind": "Deployment", "metadata": { "name": "shop" }, "spec": { "template": {
+            "metadata": { "annotations": template_annotations },
+            "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+        } } }),
+    ))
+    .unwrap();
+    review["request"]["resource"] = json!({ "group": "apps", "version": "v1", "resource": "deployments" });
+    review
+}
+
+fn bytes(review: &Value) -> Vec<u8> {
+    serde_json::to_vec(review).unwrap()
+}
+
+#[test]
+fn a_workload_is_answered_with_words_and_nothing_else() {
+    let admission = admission(Known::default());
+    let wrong = of_a_workload(&json!({ "heapship.io/inject": "yes" }), "shop");
+    let answer = answered(&admission, &bytes(&wrong));
+    assert_eq!(
+        (answer.verdict, answer.subject.owner.as_str()),
+        (Verdict::WorkloadWarned("invalid-annotation"), "Deployment/shop")
+    );
+    assert_eq!(
+        response(&answer),
+        json!({
+            "uid": "u", "allowed": true,
+            "warnings": ["heapship: not injected: heapship.io/inject: \"yes\" is not allowed: use true or false"],
+            "auditAnnotations": { "decision": "warned", "reason": "invalid-annotation" },
+        })
+    );
+    let right = json!({ "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps" });
+    let answer = answered(&admission, &bytes(&of_a_workload(&right, "shop")));
+    assert_eq!(answer.verdict, Verdict::WorkloadUnremarkable);
+    assert_eq!(response(&answer), json!({ "uid": "u", "allowed": true }));
+    let mut updated = wrong.clone();
+    updated["request"]["operation"] = json!("UPDATE");
+    updated["request"]["oldObject"] = wrong["request"]["object"].clone();
+    let answer = answered(&admission, &bytes(&updated));
+    assert_eq!(answer.verdict, Verdict::WorkloadUnremarkable);
+}
+
+#[test]
+fn a_workload_hears_what_its_namespace_asks_for_and_nothing_where_that_is_not_known() {
+    let asking = Namespace {
+        annotations: [("heapship.io/inject".to_owned(), "true".to_owned())].into(),
+        ..Namespace::default()
+    };
+    let silent = bytes(&of_a_workload(&json!({}), "new"));
+    let admission = admission(Behind(Known::default()));
+    assert!(matches!(
+        admission.admit(&silent).unwrap(),
+        Look::NamespaceWanted(_)
+    ));
+    let found = admission.admit_from(&silent, Some(&asking)).unwrap();
+    assert_eq!(found.verdict, Verdict::WorkloadWarned("no-destination"));
+    for unknown in [None, Some(&Namespace::default())] {
+        let answer = admission.admit_from(&silent, unknown).unwrap();
+        assert_eq!(answer.verdict, Verdict::WorkloadUnremarkable);
+    }
+}
+
+#[test]
+fn a_dry_run_is_answered_alike_and_leaves_nothing_to_be_written() {
+    let admission = admission(Known::default());
+    let pod = json!({
+        "metadata": {
+            "annotations": { "heapship.io/inject": "true" },
+            "ownerReferences": [
+                { "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-7d4", "uid": "1", "controller": true },
+            ],
+        },
+        "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+    });
+    let mut review: Value = serde_json::from_slice(&body(&pod)).unwrap();
+    let real = answered(&admission, &bytes(&review));
+    review["request"]["dryRun"] = json!(true);
+    let dry = answered(&admission, &bytes(&review));
+    assert_eq!(response(&real), response(&dry));
+    assert_eq!((real.happenings.len(), dry.happenings.len()), (1, 0));
+    assert_eq!(real.happenings[0].reason(), "NoDestination");
+}
+
+#[test]
+fn the_second_call_about_a_pod_has_the_audit_values_and_happenings_of_the_first() {
+    let admission = admission(Known::default());
+    for annotations in [
+        json!({ "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps", "heapship.io/volum": "x" }),
+        json!({ "heapship.io/inject": "true" }),
+    ] {
+        let mut pod = json!({
+            "metadata": { "annotations": annotations },
+            "spec": { "containers": [{ "name": "app", "image": "app:1" }] },
+        });
+        let first = answered(&admission, &body(&pod));
+        let operations = STANDARD
+            .decode(response(&first)["patch"].as_str().unwrap())
+            .unwrap();
+        let operations: json_patch::Patch = serde_json::from_slice(&operations).unwrap();
+        json_patch::patch(&mut pod, &operations).unwrap();
+        let second = answered(&admission, &body(&pod));
+        assert_eq!(
+            response(&first)["auditAnnotations"],
+            response(&second)["auditAnnotations"]
+        );
+        assert_eq!(response(&first)["warnings"], response(&second)["warnings"]);
+        assert_eq!(first.happenings, second.happenings);
+        assert_eq!(response(&second)["patch"], Value::Null);
+    }
+}
+
 #[test]
 fn an_upgrade_of_the_cluster_is_heeded_by_the_next_review() {
     let version = Arc::new(ArcSwap::from_pointee(KubernetesVersion { major: 1, minor: 28 }));

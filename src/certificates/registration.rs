@@ -1,20 +1,26 @@
 //! Keeps the caBundle of the registration, and nothing else of it.
 //!
-//! Whoever applies the manifests again, by whichever tool, may clear it or put back an old one. It is written as a
+//! The registration is two objects of one name: the mutating one, and the validating one that only warns. A certificate
+//! is served when the callers of both accept it; the second may be missing or forbidden, and nothing waits for it then.
+//!
+//! Whoever applies the manifests again, by whichever tool, may clear a caBundle or put back an old one. It is written as a
 //! strategic merge patch of that one field, under a field manager of ours and with the version that was read: an entry
 //! that is gone is not made again, nobody else's field becomes ours, and of two writers one reads again.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::Uri;
 use base64::Engine as _;
-use futures_util::StreamExt as _;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use futures_util::{StreamExt as _, stream};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client, Resource};
 use rustls::pki_types::CertificateDer;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -47,12 +53,21 @@ pub struct Entry {
     pub bundle: Bundle,
 }
 
+/// What a mutating and a validating entry have in common.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook {
+    name: String,
+    client_config: WebhookClientConfig,
+}
+
 /// The entries that lead to our Service, or to a URL with the Service's name in it.
 #[must_use]
-pub fn entries(configuration: &MutatingWebhookConfiguration, service: &Service) -> Vec<Entry> {
-    let entry = |webhook: &MutatingWebhook| {
-        let client = &webhook.client_config;
-        let server_name = match (&client.service, &client.url) {
+pub fn entries(configuration: &DynamicObject, service: &Service) -> Vec<Entry> {
+    let webhooks = configuration.data["webhooks"].clone();
+    let webhooks: Vec<Webhook> = serde_json::from_value(webhooks).unwrap_or_default();
+    let entry = |Webhook { name, client_config }: Webhook| {
+        let server_name = match (client_config.service, client_config.url) {
             (Some(called), _) => (called.name == service.name && called.namespace == service.namespace)
                 .then(|| service.server_name()),
             (None, Some(url)) => url
@@ -62,22 +77,16 @@ pub fn entries(configuration: &MutatingWebhookConfiguration, service: &Service) 
                 .filter(|host| service.names().contains(host)),
             (None, None) => None,
         }?;
-        let bundle = client
+        let bundle = client_config
             .ca_bundle
-            .as_ref()
             .map_or_else(Bundle::default, |pem| Bundle::read(&pem.0));
         Some(Entry {
-            name: webhook.name.clone(),
+            name,
             server_name,
             bundle,
         })
     };
-    configuration
-        .webhooks
-        .iter()
-        .flatten()
-        .filter_map(entry)
-        .collect()
+    webhooks.into_iter().filter_map(entry).collect()
 }
 
 /// The patch that gives these entries these caBundles, if it still is the version that was read.
@@ -93,23 +102,50 @@ pub fn patch(version: Option<&str>, repairs: &[(String, Vec<CertificateDer<'stat
     json!({"metadata": {"resourceVersion": version}, "webhooks": webhooks})
 }
 
-/// Where the registration is, and what its caBundle should hold.
+/// One of the two objects.
+struct Configuration {
+    kind: String,
+    api: Api<DynamicObject>,
+    /// Whether certificates are served without it.
+    is_optional: bool,
+    is_missed: bool,
+}
+
+impl Configuration {
+    fn new<K: Resource<DynamicType = ()>>(client: &Client, is_optional: bool) -> Self {
+        let resource = ApiResource::erase::<K>(&());
+        Self {
+            api: Api::all_with(client.clone(), &resource),
+            kind: resource.kind,
+            is_optional,
+            is_missed: false,
+        }
+    }
+}
+
+/// One of the two objects as it was read.
+struct Seen {
+    api: Api<DynamicObject>,
+    object: DynamicObject,
+    entries: Vec<Entry>,
+}
+
+/// Where the registration is, and what its caBundles should hold.
 pub struct Keeper {
-    api: Api<MutatingWebhookConfiguration>,
+    configurations: [Configuration; 2],
     name: String,
     service: Service,
     truth: Option<watch::Receiver<Vec<Authority>>>,
     standing: watch::Sender<Standing>,
     metrics: Arc<Metrics>,
     strangers: Strangers,
-    is_missed: bool,
 }
 
 impl Keeper {
-    /// Without a `truth` the caBundle is somebody else's, and is only looked at.
+    /// Without a `truth` the caBundles are somebody else's, and are only looked at.
     #[must_use]
     pub fn new(
-        client: Client,
+        client: &Client,
         name: String,
         service: Service,
         truth: Option<watch::Receiver<Vec<Authority>>>,
@@ -117,20 +153,26 @@ impl Keeper {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            api: Api::all(client),
+            configurations: [
+                Configuration::new::<MutatingWebhookConfiguration>(client, false),
+                Configuration::new::<ValidatingWebhookConfiguration>(client, true),
+            ],
             name,
             service,
             truth,
             standing,
             metrics,
             strangers: Strangers::default(),
-            is_missed: false,
         }
     }
 
     /// Keeps it for ever.
     pub async fn run(mut self) {
-        let mut changes = pin!(changes(self.api.clone(), &self.name));
+        let watched = self
+            .configurations
+            .each_ref()
+            .map(|configuration| changes(configuration.api.clone(), &self.name).boxed());
+        let mut changes = stream::select_all(watched);
         let mut complaints = Complaints::about("registration");
         loop {
             let pause = match self.look().await {
@@ -166,88 +208,135 @@ impl Keeper {
     }
 
     async fn look(&mut self) -> Result<Looked, Error> {
-        let attempt = format!("read the MutatingWebhookConfiguration {}", self.name);
-        let found = call(attempt, self.api.get_opt(&self.name)).await?;
+        let (seen, failure) = self.read().await?;
         let now = Instant::now();
-        let entries = found
-            .as_ref()
-            .map(|configuration| entries(configuration, &self.service));
-        let (Some(found), Some(entries)) = (found, entries.filter(|entries| !entries.is_empty())) else {
-            self.miss();
-            return Ok(Looked::Right);
-        };
-        if std::mem::take(&mut self.is_missed) {
-            tracing::info!(registration = self.name, "the registration is there");
+        self.publish(&seen, now);
+        let repaired = self.repair(&seen, now).await?;
+        match failure {
+            None if repaired => Ok(Looked::Repaired),
+            None => Ok(Looked::Right),
+            Some(failure) => Err(failure),
         }
-        self.publish(&entries, now);
-        let truth = match &mut self.truth {
-            Some(truth) => truth.borrow_and_update().clone(),
-            None => return Ok(Looked::Right),
-        };
-        // Somebody switches to cert-manager: two who put their own CA in the place of the other's would help nobody.
-        let annotations = found.metadata.annotations.as_ref();
-        if annotations.is_some_and(|all| all.contains_key(CERT_MANAGERS)) {
-            return Ok(Looked::Right);
-        }
-        self.strangers = self
-            .strangers
-            .observed(entries.iter().map(|entry| &entry.bundle), &truth, now);
-        let repairs: Vec<_> = entries
-            .iter()
-            .filter_map(|entry| {
-                let bundle = entry
-                    .bundle
-                    .repaired(&truth, &self.strangers, now, wall_clock())?;
-                Some((entry.name.clone(), bundle))
-            })
-            .collect();
-        if repairs.is_empty() {
-            return Ok(Looked::Right);
-        }
-        let attempt = format!(
-            "write the caBundle of the MutatingWebhookConfiguration {}",
-            self.name
-        );
-        let parameters = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::Strategic(patch(found.metadata.resource_version.as_deref(), &repairs));
-        call(attempt, self.api.patch(&self.name, &parameters, &patch)).await?;
-        self.metrics.ca_bundle_repairs.inc();
-        tracing::info!(
-            registration = self.name,
-            entries = repairs.len(),
-            certificates = repairs.first().map_or(0, |(_, bundle)| bundle.len()),
-            "wrote the caBundle"
-        );
-        Ok(Looked::Repaired)
     }
 
-    fn publish(&self, entries: &[Entry], now: Instant) {
-        let seen: Vec<_> = entries
+    /// Those of the two that lead here, and why an optional one could not be read.
+    async fn read(&mut self) -> Result<(Vec<Seen>, Option<Error>), Error> {
+        let (mut seen, mut failure) = (Vec::new(), None);
+        for configuration in &mut self.configurations {
+            let Configuration {
+                kind,
+                api,
+                is_optional,
+                is_missed,
+            } = configuration;
+            let found = match call(format!("read the {kind} {}", self.name), api.get_opt(&self.name)).await {
+                Ok(found) => found,
+                Err(error) if *is_optional => {
+                    failure = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let found = found.map(|object| (entries(&object, &self.service), object));
+            let Some((entries, object)) = found.filter(|(entries, _)| !entries.is_empty()) else {
+                if !std::mem::replace(is_missed, true) {
+                    tracing::warn!(
+                        registration = self.name,
+                        service = self.service.server_name(),
+                        "no {kind} of this name has an entry that leads to the Service: nobody will call; waiting until \
+                         heapship's manifests are applied"
+                    );
+                }
+                continue;
+            };
+            if std::mem::take(is_missed) {
+                tracing::info!(registration = self.name, "the {kind} is there");
+            }
+            seen.push(Seen {
+                api: api.clone(),
+                object,
+                entries,
+            });
+        }
+        Ok((seen, failure))
+    }
+
+    fn publish(&self, seen: &[Seen], now: Instant) {
+        let entries: Vec<_> = seen
             .iter()
+            .flat_map(|seen| &seen.entries)
             .map(|entry| (entry.server_name.clone(), entry.bundle.certificates.clone()))
             .collect();
+        if entries.is_empty() {
+            self.standing.send_replace(Standing::Absent);
+            return;
+        }
         self.standing.send_modify(|standing| {
             let before = match standing {
                 Standing::Registered(trust) => std::mem::take(trust),
                 Standing::Unknown | Standing::Absent => Trust::default(),
             };
-            *standing = Standing::Registered(before.observed(&seen, now));
+            *standing = Standing::Registered(before.observed(&entries, now));
         });
     }
 
-    fn miss(&mut self) {
-        if !std::mem::replace(&mut self.is_missed, true) {
-            tracing::warn!(
-                registration = self.name,
-                service = self.service.server_name(),
-                "no MutatingWebhookConfiguration of this name has an entry that leads to the Service: nobody will call; \
-                 waiting until heapship's manifests are applied"
-            );
+    /// Whether anything had to be written.
+    async fn repair(&mut self, seen: &[Seen], now: Instant) -> Result<bool, Error> {
+        let truth = match &mut self.truth {
+            Some(truth) => truth.borrow_and_update().clone(),
+            None => return Ok(false),
+        };
+        let bundles = seen.iter().flat_map(|seen| &seen.entries);
+        self.strangers = self
+            .strangers
+            .observed(bundles.map(|entry| &entry.bundle), &truth, now);
+        let mut repaired = false;
+        for Seen { api, object, entries } in seen {
+            // Somebody switches to cert-manager: two who put their own CA in the place of the other's would help nobody.
+            let annotations = object.metadata.annotations.as_ref();
+            if annotations.is_some_and(|all| all.contains_key(CERT_MANAGERS)) {
+                continue;
+            }
+            let repairs: Vec<_> = entries
+                .iter()
+                .filter_map(|entry| {
+                    let bundle = entry
+                        .bundle
+                        .repaired(&truth, &self.strangers, now, wall_clock())?;
+                    Some((entry.name.clone(), bundle))
+                })
+                .collect();
+            if !repairs.is_empty() {
+                self.write(api, object, &repairs).await?;
+                repaired = true;
+            }
         }
-        self.standing.send_replace(Standing::Absent);
+        Ok(repaired)
+    }
+
+    async fn write(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &DynamicObject,
+        repairs: &[(String, Vec<CertificateDer<'static>>)],
+    ) -> Result<(), Error> {
+        let kind = object.types.as_ref().map_or("", |types| &types.kind);
+        let parameters = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Strategic(patch(object.metadata.resource_version.as_deref(), repairs));
+        let attempt = format!("write the caBundle of the {kind} {}", self.name);
+        call(attempt, api.patch(&self.name, &parameters, &patch)).await?;
+        self.metrics.ca_bundle_repairs.inc();
+        tracing::info!(
+            registration = self.name,
+            kind,
+            entries = repairs.len(),
+            certificates = repairs.first().map_or(0, |(_, bundle)| bundle.len()),
+            "wrote the caBundle"
+        );
+        Ok(())
     }
 }
 
@@ -290,6 +379,13 @@ mod tests {
             })
             .collect();
         let configuration = serde_json::from_value(json!({"metadata": {}, "webhooks": webhooks})).unwrap();
+        assert_eq!(
+            entries(
+                &DynamicObject::new("none", &ApiResource::erase::<MutatingWebhookConfiguration>(&())),
+                &service()
+            ),
+            []
+        );
         let found: Vec<_> = entries(&configuration, &service())
             .into_iter()
             .map(|entry| (entry.name, entry.server_name))

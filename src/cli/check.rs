@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Look at all namespaces, as without --namespace
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
-    /// Name of the MutatingWebhookConfiguration
+    /// Name of the registration
     #[arg(long, value_name = "NAME", default_value = names::WEBHOOK)]
     registration: String,
     /// File of policies; unset: those of the installation

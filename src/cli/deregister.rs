@@ -14,11 +14,12 @@ use crate::names;
 
 /// Take the webhook out of the API server, and its label off all namespaces
 ///
-/// The first step of an uninstall: deletes the MutatingWebhookConfiguration, then removes the label heapship.io/injection
-/// from every namespace. Pods that run are left alone, and their agents go on shipping. Can be repeated. In a pod it uses
-/// the pod's service account.
+/// The first step of an uninstall: deletes the registration, which is a MutatingWebhookConfiguration and a
+/// ValidatingWebhookConfiguration of one name, then removes the label heapship.io/injection from every namespace. Pods that
+/// run are left alone, and their agents go on shipping. Can be repeated. In a pod it uses the pod's service account.
 ///
-/// Permissions: delete mutatingwebhookconfigurations, list and patch namespaces (the ClusterRole heapship-operator).
+/// Permissions: delete mutatingwebhookconfigurations and validatingwebhookconfigurations, list and patch namespaces (the
+/// ClusterRole heapship-operator).
 ///
 /// Exit codes: 0 done, or nothing was there; 1 the question was answered with no; 2 wrong usage; 3 it could not be done.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub struct Arguments {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-    /// Name of the MutatingWebhookConfiguration
+    /// Name of the registration
     #[arg(long, value_name = "NAME", default_value = names::WEBHOOK)]
     registration: String,
     /// For a person, or for a program
@@ -69,20 +70,27 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
     }
     let (existed, unlabelled) = block_on(async {
         let (live, _) = cluster.connect().await?;
-        let existed = unregister(&live, &registration).await.map_err(Stop::failed)?;
+        let mut existed = Vec::new();
+        for kind in names::REGISTRATION {
+            existed.push((
+                kind,
+                unregister(&live, kind, &registration)
+                    .await
+                    .map_err(Stop::failed)?,
+            ));
+        }
         Ok((existed, unlabel(&live).await.map_err(Stop::failed)?))
     })?;
     if output == Form::Json {
-        let done = json!({"registrationDeleted": existed, "namespacesUnlabelled": unlabelled});
+        let deleted = existed.iter().any(|(_, existed)| *existed);
+        let done = json!({"registrationDeleted": deleted, "namespacesUnlabelled": unlabelled});
         writeln!(console.stdout, "{}", pretty(&done, "  "))?;
         return Ok(Exit::Done);
     }
-    let registered = if existed {
-        format!("MutatingWebhookConfiguration {registration} deleted")
-    } else {
-        format!("MutatingWebhookConfiguration {registration} is not there")
-    };
-    writeln!(console.stdout, "{registered}")?;
+    for (kind, existed) in existed {
+        let became = if existed { "deleted" } else { "is not there" };
+        writeln!(console.stdout, "{kind} {registration} {became}")?;
+    }
     writeln!(
         console.stdout,
         "label {} removed from {unlabelled} namespaces",
@@ -99,7 +107,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
 fn confirmed(registration: &str, console: &mut Console<'_>) -> Result<bool, Stop> {
     write!(
         console.stderr,
-        "Delete the MutatingWebhookConfiguration {registration} and the label {} of all namespaces? \
+        "Delete the registration {registration} and the label {} of all namespaces? \
          New pods will not be injected. [y/N] ",
         names::INJECTION_LABEL
     )?;
@@ -109,13 +117,13 @@ fn confirmed(registration: &str, console: &mut Console<'_>) -> Result<bool, Stop
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-async fn unregister(live: &Live, registration: &str) -> Result<bool, Error> {
-    let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{registration}");
-    match live.delete(&path).await {
+async fn unregister(live: &Live, kind: &str, registration: &str) -> Result<bool, Error> {
+    let path = live::registrations(kind);
+    match live.delete(&format!("{path}/{registration}")).await {
         Ok(_) => Ok(true),
         Err(Refusal::Absent) => Ok(false),
         Err(refusal) => Err(Error::Refused {
-            action: format!("delete the MutatingWebhookConfiguration {registration}"),
+            action: format!("delete the {kind} {registration}"),
             refusal,
         }),
     }

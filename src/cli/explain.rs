@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::cli::documents::{Manifests, pretty};
 use crate::cli::live as connection;
-use crate::cli::objects::{Object, objects};
 use crate::cli::surroundings::{self, Surroundings};
 use crate::cli::{Console, Form, Stop, inject, words};
 use crate::exit::Exit;
 use crate::inject::{Decision, Outcome, Severity};
 use crate::names;
+use crate::objects::{Object, objects};
 use crate::settings::Request;
 
 mod account;

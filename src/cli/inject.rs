@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::cli::documents::{Form, Manifests};
-use crate::cli::objects::{Object, objects};
 use crate::cli::surroundings::{self, Surroundings};
 use crate::cli::{Console, Stop};
 use crate::exit::Exit;
 use crate::inject::{self, Context, Decision, Outcome, Severity};
+use crate::objects::{Object, objects};
 
 /// Put the injection into manifests, as the webhook would into pods
 ///

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::live::{Live, Read, Refusal};
+use crate::cli::live::{self, Live, Read, Refusal};
 use crate::names;
 use crate::settings::policy::Policies;
 
@@ -35,11 +35,8 @@ pub enum Mode {
 impl Installation {
     /// Reads it, from the registration on. A `policy` of the caller's own stands for the installation's.
     pub async fn read(live: &Live, registration: &str, policy: Option<Policies>) -> Self {
-        let registration = live
-            .get(&format!(
-                "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{registration}"
-            ))
-            .await;
+        let registrations = live::registrations(names::REGISTRATION[0]);
+        let registration = live.get(&format!("{registrations}/{registration}")).await;
         let (namespace, service) = service(registration.as_ref().unwrap_or(&Value::Null));
         let deployment = deployment(live, &namespace).await;
         let policies = match (policy, &deployment) {

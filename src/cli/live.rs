@@ -221,6 +221,12 @@ async fn within<T>(patience: Duration, answer: impl Future<Output = kube::Result
     }
 }
 
+/// The path of all objects of one kind of [`crate::names::REGISTRATION`].
+#[must_use]
+pub fn registrations(kind: &str) -> String {
+    format!("/apis/admissionregistration.k8s.io/v1/{}s", kind.to_lowercase())
+}
+
 /// A value in the query of a URL.
 #[must_use]
 pub fn escaped(text: &str) -> String {

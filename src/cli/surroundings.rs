@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::cli::installation::Installation;
-use crate::cli::objects::{self, Object};
 use crate::inject::{Cluster, KubernetesVersion, Namespace};
+use crate::objects::{self, Object};
 use crate::settings::policy::Policies;
 
 /// The options that `inject` and `explain` share.

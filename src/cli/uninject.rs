@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crate::cli::documents::{Form, Manifests};
-use crate::cli::objects::objects;
 use crate::cli::{Console, Stop};
 use crate::exit::Exit;
 use crate::inject;
+use crate::objects::objects;
 
 /// Take the injection out of manifests again
 ///

@@ -113,7 +113,7 @@ pub const SKIPPED: &[Entry] = &[
     ),
     entry(
         "annotations-too-large",
-        "The pod's annotations would exceed the 256 KiB that Kubernetes allows. No status is written.",
+        "The pod's annotations would exceed the 256 KiB that Kubernetes allows. The status is written only if it fits.",
         "Shorten the pod's own annotations.",
     ),
     entry(
@@ -202,6 +202,16 @@ pub const WARNINGS: &[Entry] = &[
     ),
 ];
 
+/// The workload carries something that nobody reads; its pods do not know of it.
+pub const WORKLOADS: &[Entry] = &[entry(
+    MISPLACED_KEY,
+    "A key of ours stands on the workload's own metadata, or is a label: nobody reads it there.",
+    "Move it to the annotations of the pod template, as the warning says.",
+)];
+
+/// See [`WORKLOADS`].
+pub const MISPLACED_KEY: &str = "misplaced-key";
+
 /// `docs/reasons.md`.
 #[must_use]
 pub fn page() -> String {
@@ -220,10 +230,12 @@ pub fn page() -> String {
     };
     format!(
         "# Reason codes\n\n\
-         They stand in admission warnings, in `heapship.io/status`, in audit annotations, in the metric's label `reason` and \
-         in what `heapship explain` says. They are stable. This page is generated: `make bless` writes it anew.\n\n\
-         ## The pod was left alone\n\n{}\n## The pod is injected, with a warning\n\n{}",
+         They stand in `heapship.io/status`, in audit annotations, in the metric's label `reason`, in what `heapship explain` \
+         says, and as the reason of Events, there as `InvalidAnnotation`. Their sentences are the admission warnings of pods \
+         and of the workloads that make them. They are stable. This page is generated: `make bless` writes it anew.\n\n\
+         ## The pod was left alone\n\n{}\n## The pod is injected, with a warning\n\n{}\n## Only the workload is warned about\n\n{}",
         table(SKIPPED),
-        table(WARNINGS)
+        table(WARNINGS),
+        table(WORKLOADS)
     )
 }

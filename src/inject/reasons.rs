@@ -141,7 +141,6 @@ impl Skip {
             Self::MirrorPod
             | Self::Windows
             | Self::DebugPod
-            | Self::AnnotationsTooLarge
             | Self::ExcludedNamespace(_)
             | Self::OptedOut(_)
             | Self::NotAPod(_) => true,
@@ -158,6 +157,7 @@ impl Skip {
             | Self::Architecture(_)
             | Self::NameTaken { .. }
             | Self::PathTaken { .. }
+            | Self::AnnotationsTooLarge
             | Self::Internal(_) => false,
         }
     }

@@ -1,4 +1,4 @@
-//! As much of an API server as two keepers need: one Secret, one registration, versions, watches.
+//! As much of an API server as two keepers need: one Secret, a registration of two objects, versions, watches.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -17,19 +17,46 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 const SECRETS: &str = "/api/v1/namespaces/heapship-system/secrets";
-const REGISTRATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Secret,
-    Registration,
+    Mutating,
+    Validating,
+}
+
+impl Kind {
+    /// The two objects of the registration.
+    pub(crate) const REGISTRATION: [Self; 2] = [Self::Mutating, Self::Validating];
+
+    /// API version, kind, and the path of all objects.
+    pub(crate) fn names(self) -> (&'static str, &'static str, String) {
+        const VERSION: &str = "admissionregistration.k8s.io/v1";
+        match self {
+            Self::Secret => ("v1", "Secret", SECRETS.to_owned()),
+            Self::Mutating => (
+                VERSION,
+                "MutatingWebhookConfiguration",
+                format!("{ADMISSION}/mutatingwebhookconfigurations"),
+            ),
+            Self::Validating => (
+                VERSION,
+                "ValidatingWebhookConfiguration",
+                format!("{ADMISSION}/validatingwebhookconfigurations"),
+            ),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Objects {
     version: u64,
     secret: Option<Value>,
-    registration: Option<Value>,
+    mutating: Option<Value>,
+    validating: Option<Value>,
+    /// Which nobody may read or write.
+    is_validating_forbidden: bool,
     /// Refused because somebody was faster.
     conflicts: u32,
 }
@@ -38,7 +65,8 @@ impl Objects {
     fn slot(&mut self, kind: Kind) -> &mut Option<Value> {
         match kind {
             Kind::Secret => &mut self.secret,
-            Kind::Registration => &mut self.registration,
+            Kind::Mutating => &mut self.mutating,
+            Kind::Validating => &mut self.validating,
         }
     }
 
@@ -75,21 +103,23 @@ impl ApiServer {
                 .post(|State(server): State<Self>, body: Bytes| async move { server.create(&body) });
         let secret = get(|State(server): State<Self>| async move { server.one(Kind::Secret) })
             .put(|State(server): State<Self>, body: Bytes| async move { server.replace(&body) });
-        let registrations = get(|State(server): State<Self>, url: Uri| async move {
-            server.collection(Kind::Registration, &url)
-        });
-        let registration = get(|State(server): State<Self>| async move { server.one(Kind::Registration) })
-            .patch(|State(server): State<Self>, body: Bytes| async move { server.patch(&body) });
-        let router = Router::new()
+        let mut router = Router::new()
             .route(SECRETS, secrets)
             .route(&format!("{SECRETS}/heapship-certificates"), secret)
-            .route(REGISTRATIONS, registrations)
-            .route(&format!("{REGISTRATIONS}/heapship"), registration)
             .route(
                 "/apis/apps/v1/namespaces/heapship-system/deployments/heapship",
                 get(|| async move { answer(&deployment) }),
-            )
-            .with_state(server.clone());
+            );
+        for kind in Kind::REGISTRATION {
+            let all =
+                get(move |State(server): State<Self>, url: Uri| async move { server.collection(kind, &url) });
+            let one = get(move |State(server): State<Self>| async move { server.one(kind) }).patch(
+                move |State(server): State<Self>, body: Bytes| async move { server.patch(kind, &body) },
+            );
+            let (_, _, path) = kind.names();
+            router = router.route(&format!("{path}/heapship"), one).route(&path, all);
+        }
+        let router = router.with_state(server.clone());
         let any_port = "127.0.0.1:0".parse().unwrap();
         let bound = Server::bind(any_port, None, router, Limits::default(), Counts::default())
             .await
@@ -109,11 +139,25 @@ impl ApiServer {
         self.changed.send_replace(());
     }
 
+    /// As under a role of an older version.
+    pub(crate) fn forbid_validating(&self) {
+        self.objects.lock().unwrap().is_validating_forbidden = true;
+    }
+
+    fn forbids(&self, kind: Kind) -> Option<Response> {
+        let is_forbidden = self.objects.lock().unwrap().is_validating_forbidden;
+        (is_forbidden && matches!(kind, Kind::Validating))
+            .then(|| refusal(StatusCode::FORBIDDEN, "Forbidden"))
+    }
+
     pub(crate) fn conflicts(&self) -> u32 {
         self.objects.lock().unwrap().conflicts
     }
 
     fn one(&self, kind: Kind) -> Response {
+        if let Some(refusal) = self.forbids(kind) {
+            return refusal;
+        }
         match self.read(kind) {
             Some(object) => answer(&object),
             None => refusal(StatusCode::NOT_FOUND, "NotFound"),
@@ -121,21 +165,19 @@ impl ApiServer {
     }
 
     fn collection(&self, kind: Kind, url: &Uri) -> Response {
+        if let Some(refusal) = self.forbids(kind) {
+            return refusal;
+        }
         if url.query().is_some_and(|query| query.contains("watch=true")) {
             return self.watch(kind);
         }
         let mut objects = self.objects.lock().unwrap();
         let version = objects.version.to_string();
         let items: Vec<_> = objects.slot(kind).iter().cloned().collect();
-        let (api_version, name) = match kind {
-            Kind::Secret => ("v1", "SecretList"),
-            Kind::Registration => (
-                "admissionregistration.k8s.io/v1",
-                "MutatingWebhookConfigurationList",
-            ),
-        };
+        let (api_version, name, _) = kind.names();
         answer(&json!({
-            "apiVersion": api_version, "kind": name, "metadata": {"resourceVersion": version}, "items": items,
+            "apiVersion": api_version, "kind": format!("{name}List"), "metadata": {"resourceVersion": version},
+            "items": items,
         }))
     }
 
@@ -188,10 +230,10 @@ impl ApiServer {
     }
 
     /// A strategic merge patch: entries are merged by their names.
-    fn patch(&self, body: &[u8]) -> Response {
+    fn patch(&self, kind: Kind, body: &[u8]) -> Response {
         let patch: Value = serde_json::from_slice(body).unwrap();
         let mut objects = self.objects.lock().unwrap();
-        let Some(mut object) = objects.registration.clone() else {
+        let Some(mut object) = objects.slot(kind).clone() else {
             return refusal(StatusCode::NOT_FOUND, "NotFound");
         };
         if patch["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
@@ -205,7 +247,7 @@ impl ApiServer {
                 }
             }
         }
-        let stored = objects.store(Kind::Registration, Some(object));
+        let stored = objects.store(kind, Some(object));
         self.changed.send_replace(());
         answer(&json!(stored))
     }

@@ -228,13 +228,23 @@ fn deregister_deletes_the_registration_before_the_labels() {
     ]);
     let done = cluster.heapship(&["deregister", "--yes"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
-    assert!(done.stdout.starts_with(
-        "MutatingWebhookConfiguration heapship deleted\nlabel heapship.io/injection removed from 0 namespaces\n"
-    ));
+    assert!(
+        done.stdout.starts_with(
+            "MutatingWebhookConfiguration heapship deleted\n\
+             ValidatingWebhookConfiguration heapship is not there\n\
+             label heapship.io/injection removed from 0 namespaces\n"
+        ),
+        "{}",
+        done.stdout
+    );
     let asked = cluster.asked();
     assert_eq!(asked[1], format!("DELETE {registration}"), "{asked:?}");
+    assert_eq!(
+        asked[2],
+        format!("DELETE {}", registration.replace("mutating", "validating"))
+    );
     assert!(
-        asked[2..].iter().all(|asked| asked == "GET /api/v1/namespaces"),
+        asked[3..].iter().all(|asked| asked == "GET /api/v1/namespaces"),
         "{asked:?}"
     );
 }

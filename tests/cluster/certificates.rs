@@ -9,25 +9,28 @@ use crate::bed::load::{Load, failed_open};
 use crate::bed::{Bed, SOON, eventually, installed, kubectl};
 
 const SECRET: &str = "heapship-certificates";
-const REGISTRATION: &str = "mutatingwebhookconfiguration/heapship";
+/// What changes pods, and what only warns.
+const REGISTRATION: [&str; 2] = [
+    "mutatingwebhookconfiguration/heapship",
+    "validatingwebhookconfiguration/heapship",
+];
 
-fn registration() -> Value {
-    serde_json::from_str(&kubectl::run(&["get", REGISTRATION, "-o", "json"])).unwrap()
+/// The bundles of all entries of one object.
+fn bundles_of(object: &str) -> Vec<String> {
+    let object: Value = serde_json::from_str(&kubectl::run(&["get", object, "-o", "json"])).unwrap();
+    let entries = object["webhooks"].as_array().unwrap().iter();
+    let bundle = |entry: &Value| {
+        entry["clientConfig"]["caBundle"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    entries.map(bundle).collect()
 }
 
 /// The bundles of all entries.
 pub(crate) fn bundles() -> Vec<String> {
-    let registration = registration();
-    let entries = registration["webhooks"].as_array().unwrap().clone();
-    entries
-        .iter()
-        .map(|entry| {
-            entry["clientConfig"]["caBundle"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect()
+    REGISTRATION.into_iter().flat_map(bundles_of).collect()
 }
 
 pub(crate) async fn assert_nobody_noticed(load: Load, before: f64) {
@@ -79,11 +82,13 @@ async fn a_ca_bundle_that_somebody_cleared_is_repaired_within_five_seconds() {
 pub(crate) async fn is_repaired() {
     let whole = || bundles().iter().all(|bundle| !bundle.is_empty());
     assert!(whole());
-    let operations: Vec<Value> = (0..bundles().len())
-        .map(|index| json!({"op": "remove", "path": format!("/webhooks/{index}/clientConfig/caBundle")}))
-        .collect();
-    let operations = Value::Array(operations).to_string();
-    kubectl::run(&["patch", REGISTRATION, "--type=json", "-p", &operations]);
+    for object in REGISTRATION {
+        let operations: Vec<Value> = (0..bundles_of(object).len())
+            .map(|index| json!({"op": "remove", "path": format!("/webhooks/{index}/clientConfig/caBundle")}))
+            .collect();
+        let operations = Value::Array(operations).to_string();
+        kubectl::run(&["patch", object, "--type=json", "-p", &operations]);
+    }
     let cleared = Instant::now();
     eventually("every entry has a bundle again", SOON, async || {
         whole().then_some(())

@@ -9,6 +9,7 @@
 mod bed;
 mod certificates;
 mod examples;
+mod feedback;
 mod image_options;
 mod installation;
 mod modes;

@@ -88,9 +88,14 @@ impl Caller {
         })
     }
 
-    /// Posts a review.
+    /// Posts a review of something that may be changed.
     pub(crate) async fn review(&self, body: Bytes) -> hyper::Result<Reply> {
-        let request = Request::post(self.uri("/mutate"))
+        self.post("/mutate", body).await
+    }
+
+    /// Posts a review.
+    pub(crate) async fn post(&self, path: &str, body: Bytes) -> hyper::Result<Reply> {
+        let request = Request::post(self.uri(path))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .unwrap();

@@ -80,7 +80,7 @@ impl Webhook {
             version: None,
             env_files: Arc::default(),
         };
-        let router = http::router(Arc::new(admission), Arc::clone(&metrics), options.http);
+        let router = http::router(Arc::new(admission), None, Arc::clone(&metrics), options.http);
         let counts = Counts {
             connections: metrics.connections.clone(),
             handshake_failures: metrics.handshake_failures.clone(),

@@ -1,7 +1,7 @@
 //! The laws again, for pods that nobody thought of.
 
-use heapship::cli::objects;
 use heapship::inject::{self, Cluster, Context, Decision, Outcome};
+use heapship::objects;
 use heapship::settings::policy::Policies;
 use heapship::yaml;
 use proptest::prelude::*;

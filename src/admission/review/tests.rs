@@ -27,7 +27,9 @@ fn a_pods_creation_is_understood_and_its_text_kept_as_it_came() {
         panic!("not understood")
     };
     assert_eq!((review.uid.as_ref(), review.namespace()), ("705ab4f5", "shop"));
-    let pod = review.created_pod().unwrap();
+    let Some(Asked::Namespaced(Namespaced::Pod(pod))) = review.asked() else {
+        panic!("no pod")
+    };
     assert_eq!(
         pod.get(),
         r#"{"metadata":{"annotations":{"heapship.io/inject":"true"}},"spec":{}}"#
@@ -46,11 +48,32 @@ fn a_namespace_is_of_interest_when_it_is_created_or_changed() {
         let Ok(Reading::Clear(review)) = read(&body) else {
             panic!("not understood")
         };
-        assert!(review.created_pod().is_none());
-        review.written_namespace().is_some()
+        matches!(review.asked(), Some(Asked::Namespace(_)))
     };
     assert!(written("CREATE", "") && written("UPDATE", ""));
     assert!(!written("DELETE", "") && !written("UPDATE", "status") && !written("UPDATE", "finalize"));
+}
+
+#[test]
+fn a_workload_is_of_interest_when_it_is_created_or_changed_and_not_when_it_is_scaled() {
+    let written = |group: &str, plural: &str, operation: &str, subresource: &str| {
+        let mut request = pod_request();
+        request["resource"] = json!({"group": group, "version": "v1", "resource": plural});
+        request["operation"] = json!(operation);
+        request["subResource"] = json!(subresource);
+        let body = review(&request);
+        let Ok(Reading::Clear(review)) = read(&body) else {
+            panic!("not understood")
+        };
+        matches!(review.asked(), Some(Asked::Namespaced(Namespaced::Workload(_))))
+    };
+    for (group, plural) in WORKLOADS {
+        assert!(written(group, plural, "CREATE", "") && written(group, plural, "UPDATE", ""));
+        assert!(!written(group, plural, "UPDATE", "status") && !written(group, plural, "UPDATE", "scale"));
+        assert!(!written(group, plural, "DELETE", ""));
+    }
+    assert!(!written("apps", "replicasets", "CREATE", ""));
+    assert!(!written("extensions", "deployments", "CREATE", ""));
 }
 
 #[test]
@@ -71,7 +94,10 @@ fn nothing_but_the_creation_of_a_whole_pod_is_a_pods_creation() {
         let Ok(Reading::Clear(review)) = read(&body) else {
             panic!("{pointer} {value} is not understood")
         };
-        assert!(review.created_pod().is_none(), "{pointer} {value}");
+        assert!(
+            !matches!(review.asked(), Some(Asked::Namespaced(_))),
+            "{pointer} {value}"
+        );
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Found {
     pub(super) registration_name: String,
     /// The names of all registrations.
     pub(super) registrations: Read<Vec<String>>,
+    /// The second object of the registration, which only warns.
+    pub(super) warning: Read<Value>,
     /// Registration, Deployment, policies.
     pub(super) installation: Installation,
     /// The Service that the API server calls.
@@ -80,7 +82,7 @@ impl Listed {
     #[must_use]
     pub(in crate::cli) fn unknown(name: &str) -> Self {
         Self {
-            namespace: crate::cli::objects::named(name),
+            namespace: crate::objects::named(name),
             labelled: false,
             asked: None,
         }

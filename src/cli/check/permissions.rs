@@ -87,11 +87,16 @@ pub(super) fn of_the_webhook(installation: &Installation, registration: &str) ->
         .into_iter()
         .map(|verb| Access::cluster(verb, "", "namespaces"))
         .collect();
-    accesses.extend(
-        ["get", "list", "watch", "patch"].into_iter().map(|verb| {
-            Access::cluster(verb, ADMISSION, "mutatingwebhookconfigurations").of("", registration)
-        }),
-    );
+    for kind in ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+        let verbs = ["get", "list", "watch", "patch"].into_iter();
+        accesses.extend(verbs.map(|verb| Access::cluster(verb, ADMISSION, kind).of("", registration)));
+    }
+    accesses.extend([
+        Access::cluster("create", "events.k8s.io", "events"),
+        Access::cluster("patch", "events.k8s.io", "events"),
+        Access::cluster("get", "apps", "replicasets"),
+        Access::cluster("get", "batch", "jobs"),
+    ]);
     let own = &installation.namespace;
     accesses.push(Access::cluster("create", "", "podtemplates").of(own, ""));
     if installation.mode() == Mode::SelfManaged {

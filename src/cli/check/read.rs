@@ -8,7 +8,7 @@ use super::found::{Found, Listed};
 use super::permissions::{self, Access};
 use super::{certificates, probe, registration, store, versions};
 use crate::cli::installation::Installation;
-use crate::cli::live::{Live, Read};
+use crate::cli::live::{self, Live, Read};
 use crate::inject::KubernetesVersion;
 use crate::names;
 use crate::settings::policy::Policies;
@@ -26,8 +26,6 @@ pub(super) struct Wanted {
     /// Whether agents are to write to their stores.
     pub(super) stores: bool,
 }
-
-const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
 /// `progress` hears of every page of pods how many there were so far: nothing else takes long.
 pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted, progress: &dyn Fn(usize)) -> Found {
@@ -53,6 +51,7 @@ pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted, progress:
         Ok(pods) if stores => Some(store::ask(live, store::choose(pods)).await),
         _ => None,
     };
+    let [mutating, validating] = names::REGISTRATION.map(live::registrations);
     Found {
         now: now(),
         server,
@@ -61,7 +60,8 @@ pub(super) async fn read(live: &Live, version: &Value, wanted: Wanted, progress:
         } else {
             None
         },
-        registrations: names_of(live, ADMISSION).await,
+        registrations: names_of(live, &mutating).await,
+        warning: live.get(&format!("{validating}/{registration}")).await,
         service: live
             .get(&format!(
                 "/api/v1/namespaces/{}/services/{}",

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::found::Found;
 use super::report::{Line, Section};
+use crate::admission::http;
 use crate::cli::installation::Mode;
 use crate::cli::live::{Read, Refusal};
 use crate::names;
@@ -13,6 +14,8 @@ use crate::names;
 const IDENTITY_WEBHOOK: &str = "pod-identity-webhook";
 /// Every pod of the cluster may wait for so long when no replica answers.
 const LONGEST_TIMEOUT: i64 = 5;
+/// What happens without the object that only warns.
+const UNWARNED: &str = "whoever applies a workload reads no warning of its pods";
 
 pub(super) fn judge(found: &Found) -> Section {
     Section {
@@ -34,26 +37,55 @@ fn lines(found: &Found) -> Vec<Line> {
             )];
         }
     };
-    let again = found.installation.apply();
+    let [changes, warns] = names::REGISTRATION;
+    let mut lines = entries_as_expected(registration, changes, &names::WEBHOOK_ENTRIES, found);
+    lines.extend(order(found));
+    lines.extend(bundles(registration, found, "admits every pod as it is"));
+    match &found.warning {
+        Ok(warning) => {
+            lines.extend(entries_as_expected(
+                warning,
+                warns,
+                &names::WARNING_ENTRIES,
+                found,
+            ));
+            lines.extend(bundles(warning, found, UNWARNED));
+        }
+        Err(Refusal::Absent) => lines.push(
+            Line::warning(format!("there is no {warns} {name}: {UNWARNED}"))
+                .remedy(found.installation.apply()),
+        ),
+        Err(refusal) => {
+            lines.push(Line::unread(
+                &format!("the {warns} {name}"),
+                refusal,
+                names::VIEWER_ROLE,
+            ));
+        }
+    }
+    lines.push(replicas(found));
+    lines
+}
+
+/// One of the two objects.
+fn entries_as_expected(object: &Value, kind: &str, expected: &[&str], found: &Found) -> Vec<Line> {
+    let (name, again) = (&found.registration_name, found.installation.apply());
     let mut lines = Vec::new();
-    for expected in names::WEBHOOK_ENTRIES {
-        match entries(registration).find(|entry| entry["name"] == expected) {
+    for expected in expected {
+        match entries(object).find(|entry| entry["name"] == *expected) {
             Some(entry) => lines.extend(entry_faults(expected, entry, &again)),
             None => lines.push(Line::fault(
-                format!("the registration {name} has no entry {expected}"),
+                format!("the {kind} {name} has no entry {expected}"),
                 again.clone(),
             )),
         }
     }
     if lines.is_empty() {
         lines.push(Line::ok(format!(
-            "MutatingWebhookConfiguration {name}, {} entries as they should be",
-            names::WEBHOOK_ENTRIES.len()
+            "{kind} {name}, {} entries as they should be",
+            expected.len()
         )));
     }
-    lines.extend(order(found));
-    lines.extend(bundles(registration, found));
-    lines.push(replicas(found));
     lines
 }
 
@@ -80,13 +112,28 @@ fn entry_faults(name: &str, entry: &Value, again: &str) -> Vec<Line> {
             again,
         ));
     }
+    let path = match kind {
+        "workload" => http::WARN_PATH,
+        _ => http::PATH,
+    };
+    let called = &entry["clientConfig"]["service"]["path"];
+    if called.as_str().is_some_and(|called| called != path) {
+        lines.push(Line::fault(
+            format!("{name}: its path is {}, not {path}", text(called)),
+            again,
+        ));
+    }
     if !holds(&entry["admissionReviewVersions"], "v1") {
         lines.push(Line::fault(
             format!("{name}: admissionReviewVersions lacks v1, the only one that heapship speaks"),
             again,
         ));
     }
-    if !creations(&entry["rules"], &format!("{kind}s")) {
+    let resource = match kind {
+        "workload" => "deployments".to_owned(),
+        kind => format!("{kind}s"),
+    };
+    if !creations(&entry["rules"], &resource) {
         lines.push(Line::fault(
             format!("{name}: its rules do not match the creation of {kind}s"),
             again,
@@ -123,19 +170,22 @@ fn selection(name: &str, entry: &Value, again: &str) -> Vec<Line> {
     let expressions = entry["namespaceSelector"]["matchExpressions"].as_array();
     let has = |wanted: &Value| expressions.is_some_and(|all| all.iter().any(|found| matches(found, wanted)));
     let [labelled, annotated, _] = names::WEBHOOK_ENTRIES;
-    let operator = match name {
-        _ if name == labelled => Some("In"),
-        _ if name == annotated => Some("NotIn"),
-        _ => None,
+    let [labelled_workloads, annotated_workloads] = names::WARNING_ENTRIES;
+    let is_annotated = [annotated, annotated_workloads].contains(&name);
+    let operator = if [labelled, labelled_workloads].contains(&name) {
+        Some("In")
+    } else {
+        is_annotated.then_some("NotIn")
     };
     if let Some(operator) = operator {
         let wanted = json!({"key": names::INJECTION_LABEL, "operator": operator, "values": [names::INJECTION_ENABLED]});
         if !has(&wanted) {
             lines.push(
                 Line::warning(format!(
-                    "{name}: its namespaceSelector lacks {} {operator} [{}]: other pods are sent than should be",
+                    "{name}: its namespaceSelector lacks {} {operator} [{}]: other {}s are sent than should be",
                     names::INJECTION_LABEL,
-                    names::INJECTION_ENABLED
+                    names::INJECTION_ENABLED,
+                    kind_of(name)
                 ))
                 .remedy(again),
             );
@@ -151,10 +201,11 @@ fn selection(name: &str, entry: &Value, again: &str) -> Vec<Line> {
             .remedy(again),
         );
     }
-    if name == annotated && entry["matchConditions"].as_array().is_none_or(Vec::is_empty) {
+    if is_annotated && entry["matchConditions"].as_array().is_none_or(Vec::is_empty) {
+        let kind = kind_of(name);
         lines.push(
             Line::warning(format!(
-                "{name}: its matchConditions are gone: every pod of the cluster is sent to the webhook (an API server before \
+                "{name}: its matchConditions are gone: every {kind} of the cluster is sent to the webhook (an API server before \
                  1.28 drops them)"
             ))
             .remedy(again),
@@ -178,7 +229,8 @@ fn order(found: &Found) -> Option<Line> {
     })
 }
 
-fn bundles(registration: &Value, found: &Found) -> Vec<Line> {
+/// `then` is what the API server does with a webhook that it cannot trust.
+fn bundles(registration: &Value, found: &Found, then: &str) -> Vec<Line> {
     let without = |wrong: fn(&str) -> bool| -> Vec<&str> {
         entries(registration)
             .filter(|entry| wrong(entry["clientConfig"]["caBundle"].as_str().unwrap_or_default()))
@@ -205,7 +257,7 @@ fn bundles(registration: &Value, found: &Found) -> Vec<Line> {
     let mut lines = Vec::new();
     if !empty.is_empty() {
         let text = format!(
-            "the caBundle is empty in {}: the API server cannot trust the webhook, and admits every pod as it is",
+            "the caBundle is empty in {}: the API server cannot trust the webhook, and {then}",
             empty.join(", ")
         );
         lines.push(Line::fault(text, who_writes.clone()));
@@ -287,7 +339,13 @@ pub(super) fn entries(registration: &Value) -> impl Iterator<Item = &Value> {
 
 fn kind_of(entry: &str) -> &'static str {
     let [_, _, namespaces] = names::WEBHOOK_ENTRIES;
-    if entry == namespaces { "namespace" } else { "pod" }
+    if entry == namespaces {
+        "namespace"
+    } else if names::WARNING_ENTRIES.contains(&entry) {
+        "workload"
+    } else {
+        "pod"
+    }
 }
 
 fn creations(rules: &Value, resource: &str) -> bool {

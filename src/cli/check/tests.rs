@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::installation::Installation;
-use crate::cli::live::Refusal;
+use crate::cli::live::{Read, Refusal};
 use crate::cli::standing::{Standing, Times};
 use crate::inject::{self, Cluster, Context, KubernetesVersion};
 use crate::settings::policy::Policies;
@@ -90,6 +90,36 @@ fn a_registration_that_somebody_changed() {
     found.registrations = Ok(vec!["pod-identity-webhook".into(), "zz-heapship".into()]);
     found.registration_name = "zz-heapship".into();
     insta::assert_snapshot!(sections(&found, &["registration"]));
+}
+
+#[test]
+fn what_only_warns_is_looked_at_as_well() {
+    let said = |warning: Read<Value>| {
+        let mut found = healthy();
+        found.warning = warning;
+        sections(&found, &["registration"])
+    };
+    assert!(
+        said(Err(Refusal::Absent))
+            .contains("warning      there is no ValidatingWebhookConfiguration heapship: ")
+    );
+    let empty = said(Ok(warning_with("")));
+    assert!(
+        empty.contains("the caBundle is empty in workloads.heapship.io, annotated-workloads.heapship.io"),
+        "{empty}"
+    );
+    let mut changed = warning_with("");
+    changed["webhooks"][0]["failurePolicy"] = json!("Fail");
+    changed["webhooks"][0]["clientConfig"]["service"]["path"] = json!("/mutate");
+    changed["webhooks"][1]["name"] = json!("other");
+    let changed = said(Ok(changed));
+    for part in [
+        "workloads.heapship.io: failurePolicy is Fail: while no replica answers, no workload can be created",
+        "workloads.heapship.io: its path is /mutate, not /warn",
+        "the ValidatingWebhookConfiguration heapship has no entry annotated-workloads.heapship.io",
+    ] {
+        assert!(changed.contains(part), "{changed}");
+    }
 }
 
 #[test]
@@ -333,6 +363,7 @@ fn healthy() -> Found {
         old_nodes: None,
         registration_name: "heapship".into(),
         registrations: Ok(vec!["heapship".into(), "pod-identity-webhook".into()]),
+        warning: Ok(warning_with(&bundle)),
         service: Ok(json!({})),
         ready: Ok(2),
         certificate: Ok(certificate),
@@ -388,6 +419,21 @@ fn registration_with(bundle: &str) -> Value {
             entry(namespaces, "namespaces", Value::Null),
         ],
     })
+}
+
+/// The second object, made from the first.
+fn warning_with(bundle: &str) -> Value {
+    let mut object = registration_with(bundle);
+    let entries = object["webhooks"].as_array_mut().unwrap();
+    entries.truncate(names::WARNING_ENTRIES.len());
+    for (entry, name) in entries.iter_mut().zip(names::WARNING_ENTRIES) {
+        entry["name"] = json!(name);
+        entry["clientConfig"]["service"]["path"] = json!("/warn");
+        entry["sideEffects"] = json!("None");
+        entry["rules"][0]["resources"] = json!(["deployments"]);
+        entry["matchConditions"] = json!([{"name": "x", "expression": "true"}]);
+    }
+    object
 }
 
 /// A bundle in base64 and the PEM of a certificate under it, both from the beginning of 2026 to that of `until`.

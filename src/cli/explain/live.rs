@@ -9,12 +9,12 @@ use crate::cli::Stop;
 use crate::cli::check::Listed;
 use crate::cli::installation::Installation;
 use crate::cli::live::{self, Live, Refusal, block_on, escaped};
-use crate::cli::objects::objects;
 use crate::cli::standing::agents::{container_state, prepares};
 use crate::cli::standing::{State, Times};
 use crate::cli::surroundings::{self, Surroundings};
 use crate::inject::{self, Context, KubernetesVersion, is_ours};
 use crate::names;
+use crate::objects::objects;
 
 /// Pods of a workload that are told about; the others fare alike.
 const TOLD: usize = 5;

@@ -23,8 +23,11 @@ use crate::certificates::serving::{Candidates, Demand, Proof, Serving};
 use crate::certificates::trust::Standing;
 use crate::certificates::{Lifetimes, SETTLE, Service, provided, registration};
 use crate::cluster::{self, Watched};
+use crate::events::outbox::Outbox;
+use crate::events::post::post;
 use crate::inject::{Cluster, KubernetesVersion};
 use crate::metrics::Metrics;
+use crate::names;
 use crate::settings::policy::Policies;
 use crate::shutdown::Signals;
 
@@ -109,6 +112,9 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     let health_address = health.address()?;
     let mut tasks = JoinSet::new();
     tasks.spawn(health.run(std::future::pending()));
+    let outbox = client
+        .clone()
+        .map(|client| write_events(&mut tasks, client, &metrics));
     let api = registration.as_ref().zip(client.clone());
     keep_certificates(&mut tasks, source, api, served, &readiness, &metrics);
 
@@ -155,7 +161,12 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
         connections: metrics.connections.clone(),
         handshake_failures: metrics.handshake_failures.clone(),
     };
-    let router = http::router(Arc::new(admission), Arc::clone(&metrics), http::Limits::default());
+    let router = http::router(
+        Arc::new(admission),
+        outbox,
+        Arc::clone(&metrics),
+        http::Limits::default(),
+    );
     let admission = bind(listen, "--listen", Some(tls), router, limits, counts).await?;
     tracing::info!(address = %admission.address()?, health = %health_address, "serving");
     let mut has_failed = false;
@@ -173,6 +184,14 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
         bail!("a part of the webhook ended by itself, which is a bug: please report it");
     }
     Ok(())
+}
+
+/// Starts the writer of Events. They are signed with the pod's name, which its container finds in HOSTNAME.
+fn write_events(tasks: &mut JoinSet<()>, client: Client, metrics: &Arc<Metrics>) -> Arc<Outbox> {
+    let outbox = Arc::<Outbox>::default();
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| names::WEBHOOK.to_owned());
+    tasks.spawn(post(client, Arc::clone(&outbox), instance, Arc::clone(metrics)));
+    outbox
 }
 
 /// Starts what brings certificates from where they are made to where they are served.
@@ -238,7 +257,7 @@ fn keep_certificates(
     };
     if let Some((Registration { name, service }, client)) = api {
         let keeper = registration::Keeper::new(
-            client,
+            &client,
             name.clone(),
             service.clone(),
             truth,

@@ -107,13 +107,20 @@ impl Object {
         };
         let mut sentences = Vec::new();
         if !self.pod.is_empty() {
-            let place = self.pod.trim_start_matches('/').replace('/', ".");
-            sentences.extend(ours(format!("{}/metadata/annotations", self.pointer)).iter().map(|key| {
-                format!(
-                    "{key} on the {}'s own metadata is read by nobody: move it to {place}.metadata.annotations",
-                    self.kind
-                )
-            }));
+            let place = dotted(self.pod);
+            let own = (String::new(), format!("the {}'s own metadata", self.kind));
+            // A CronJob has a third metadata between its own and the pod's.
+            let between = self
+                .pod
+                .strip_suffix("/spec/template")
+                .filter(|at| !at.is_empty());
+            let between = between.map(|at| (at.to_owned(), format!("{}.metadata", dotted(at))));
+            for (at, whose) in [own].into_iter().chain(between) {
+                let found = ours(format!("{}{at}/metadata/annotations", self.pointer));
+                sentences.extend(found.iter().map(|key| {
+                    format!("{key} on {whose} is read by nobody: move it to {place}.metadata.annotations")
+                }));
+            }
         }
         let labels = [self.pointer.clone(), self.pod_pointer()];
         let mut labels: Vec<String> = labels
@@ -136,6 +143,11 @@ impl Object {
         );
         sentences
     }
+}
+
+/// A JSON pointer as people write a field.
+fn dotted(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".")
 }
 
 fn walk(value: &Value, kind: Option<&str>, pointer: String, visit: &mut impl FnMut(&Value, &str, String)) {
@@ -235,6 +247,24 @@ mod tests {
         assert_eq!(
             objects(&document).remove(0).mistakes(&document),
             ["heapship.io/inject: true is not text, and Kubernetes refuses it: write \"true\"",]
+        );
+    }
+
+    #[test]
+    fn of_the_three_metadata_of_a_cron_job_one_is_read() {
+        let annotations = |text: &str| json!({"annotations": {format!("heapship.io/{text}"): "true"}});
+        let mut pod = pod();
+        pod["metadata"] = annotations("inject");
+        let job = json!({"metadata": annotations("agent"), "spec": {"template": pod}});
+        let document =
+            json!({"kind": "CronJob", "metadata": annotations("volume"), "spec": {"jobTemplate": job}});
+        let move_it = "is read by nobody: move it to spec.jobTemplate.spec.template.metadata.annotations";
+        assert_eq!(
+            objects(&document).remove(0).mistakes(&document),
+            [
+                format!("heapship.io/volume on the CronJob's own metadata {move_it}"),
+                format!("heapship.io/agent on spec.jobTemplate.metadata {move_it}"),
+            ]
         );
     }
 
