@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use heapship::admission::rotation;
 use heapship::admission::tls::{Certificate, Files};
-use heapship::certificates::serving::{Candidates, Demand, Proof, Serving};
+use heapship::certificates::serving::{Candidates, Demand, Serving};
 use heapship::certificates::trust::Standing;
 use rcgen::ExtendedKeyUsagePurpose;
 use tempfile::TempDir;
@@ -84,7 +84,6 @@ async fn following(authority: Authority, files: Files, interval: Duration) -> We
         candidates,
         standing: watch::channel(Standing::Absent).1,
         demand: Demand::Nothing,
-        proof: Proof::Nothing,
         served: Arc::clone(&webhook.served),
         readiness: Arc::default(),
         metrics: Arc::clone(&webhook.metrics),

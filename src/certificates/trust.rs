@@ -44,7 +44,6 @@ pub struct Trust {
     /// By which names those entries call.
     names: Vec<String>,
     authorities: Vec<(CertificateDer<'static>, Instant)>,
-    is_injected: bool,
 }
 
 impl Trust {
@@ -67,7 +66,6 @@ impl Trust {
         Self {
             names,
             authorities,
-            is_injected: entries.iter().all(|(_, bundle)| !bundle.is_empty()),
         }
     }
 
@@ -78,12 +76,6 @@ impl Trust {
             .iter()
             .find(|(known, _)| known.as_ref() == authority.as_ref())
             .map(|(_, since)| *since)
-    }
-
-    /// Whether every entry has some certificate in its caBundle.
-    #[must_use]
-    pub fn is_injected(&self) -> bool {
-        self.is_injected
     }
 
     /// Whether a caller accepts this certificate: with the CAs that have been there for `settle`, by every name that the

@@ -19,7 +19,7 @@ use crate::admission::{Admission, http, rotation};
 use crate::certificates::authority::Authority;
 use crate::certificates::objects::Complaints;
 use crate::certificates::secret::{self, Outlets, Place};
-use crate::certificates::serving::{Candidates, Demand, Proof, Serving};
+use crate::certificates::serving::{Candidates, Demand, Serving};
 use crate::certificates::trust::Standing;
 use crate::certificates::{Lifetimes, SETTLE, Service, provided, registration};
 use crate::cluster::{self, Watched};
@@ -176,12 +176,11 @@ fn keep_certificates(
 ) {
     let candidates = Candidates::default();
     let (standing_sender, standing) = watch::channel(Standing::Unknown);
-    let is_registered = api.is_some();
     // What is so already is not waited for: the first line of the log may be taken for readiness.
     if served.current().is_some() {
         readiness.fulfil(Wait::Certificate);
     }
-    if !is_registered {
+    if api.is_none() {
         readiness.fulfil(Wait::Registration);
     }
     let mut truth = None;
@@ -221,10 +220,10 @@ fn keep_certificates(
             lifetimes.settle()
         }
     };
-    let (demand, proof) = match (is_registered, truth.is_some()) {
-        (false, _) => (Demand::Nothing, Proof::Nothing),
-        (true, false) => (Demand::Trusted { settle }, Proof::Injected),
-        (true, true) => (Demand::Trusted { settle }, Proof::Accepted),
+    let demand = if api.is_some() {
+        Demand::Trusted { settle }
+    } else {
+        Demand::Nothing
     };
     if let Some((Registration { name, service }, client)) = api {
         let keeper = registration::Keeper::new(
@@ -241,7 +240,6 @@ fn keep_certificates(
         candidates,
         standing,
         demand,
-        proof,
         served,
         readiness: Arc::clone(readiness),
         metrics: Arc::clone(metrics),
