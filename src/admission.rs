@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::inject::{Cluster, Context, Decision, KubernetesVersion, Namespace, Outcome, Skip, inject};
+use crate::inject::{Cluster, Context, Decision, Namespace, Outcome, Skip, inject};
 use crate::settings::policy::Policies;
 
 use self::answer::{Answer, Subject, Verdict};
@@ -34,11 +34,8 @@ pub struct Admission {
     pub namespaces: Arc<dyn Namespaces>,
     /// What the platform team decided.
     pub policies: Arc<Policies>,
-    /// Facts about the cluster.
-    pub cluster: Cluster,
-    /// Where the API server is asked for its version again and again: it may be upgraded under a running webhook. Takes
-    /// the place of the version in `cluster`.
-    pub version: Option<Arc<ArcSwap<KubernetesVersion>>>,
+    /// Facts about the cluster, which is looked at again and again: it may be upgraded under a running webhook.
+    pub cluster: Arc<ArcSwap<Cluster>>,
 }
 
 /// What a first look at a review gives.
@@ -122,10 +119,7 @@ impl Admission {
             Ok(pod) => pod,
             Err(error) => return Answer::unreadable(uid, &format!("request.object is no pod: {error}")),
         };
-        let mut cluster = self.cluster.clone();
-        if let Some(version) = &self.version {
-            cluster.version = **version.load();
-        }
+        let cluster = self.cluster.load();
         let context = Context {
             namespace,
             policies: &self.policies,
@@ -141,7 +135,7 @@ impl Admission {
         match label::decide(
             object.get(),
             &self.policies,
-            self.cluster.own_namespace.as_deref(),
+            self.cluster.load().own_namespace.as_deref(),
         ) {
             Ok(label::Decided {
                 name,

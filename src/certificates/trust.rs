@@ -63,10 +63,7 @@ impl Trust {
             .filter(|authority| others.iter().all(|(_, bundle)| bundle.contains(authority)))
             .map(|authority| (authority.clone(), self.since(authority).unwrap_or(now)))
             .collect();
-        Self {
-            names,
-            authorities,
-        }
+        Self { names, authorities }
     }
 
     /// Since when this CA has been seen.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use crate::certificates::secret::{self, Outlets, Place};
 use crate::certificates::serving::{Candidates, Demand, Serving};
 use crate::certificates::trust::Standing;
 use crate::certificates::{Lifetimes, SETTLE, Service, provided, registration};
-use crate::cluster::{self, Watched};
+use crate::cluster::{self, Version, Watched};
 use crate::inject::{Cluster, KubernetesVersion};
 use crate::metrics::Metrics;
 use crate::settings::policy::Policies;
@@ -59,6 +60,8 @@ pub(super) enum Source {
     /// The replicas themselves.
     SelfManaged { place: Place, lifetimes: Lifetimes },
 }
+
+const ENDED_BY_ITSELF: &str = "a part of the webhook ended by itself, which is a bug: please report it";
 
 /// Serves until a signal.
 pub(super) fn serve(prepared: Prepared) -> anyhow::Result<()> {
@@ -112,34 +115,45 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     let api = registration.as_ref().zip(client.clone());
     keep_certificates(&mut tasks, source, api, served, &readiness, &metrics);
 
+    let version = match kubernetes_version {
+        Some(_) => Version::Told,
+        None => Version::Asked,
+    };
+    let cluster = Arc::new(ArcSwap::from_pointee(Cluster {
+        name: cluster_name,
+        version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
+        own_namespace: namespace,
+    }));
     let name = registration.map(|registration| registration.name);
     let watched = async {
-        match name.zip(client) {
-            Some((name, client)) => {
-                let Watched { namespaces, version } = watch_cluster(client, &policies, &name, &metrics).await;
-                (namespaces, Some(version))
-            }
-            None => (Arc::new(Known::default()) as Arc<dyn Namespaces>, None),
-        }
+        let (name, client) = name.zip(client)?;
+        Some(watch_cluster(client, &policies, &name, &cluster, version, &metrics).await)
     };
-    let (namespaces, asked) = tokio::select! {
+    let watched = tokio::select! {
         watched = watched => watched,
         signal = signals.next() => {
             tracing::info!(signal, "asked to end before anything was served");
             return Ok(());
         }
+        _ = tasks.join_next() => bail!(ENDED_BY_ITSELF),
+    };
+    let (namespaces, mut following, labels) = match watched {
+        Some(Watched {
+            namespaces,
+            tasks,
+            labels,
+        }) => (namespaces, tasks, Some(labels)),
+        None => (
+            Arc::new(Known::default()) as Arc<dyn Namespaces>,
+            JoinSet::new(),
+            None,
+        ),
     };
     readiness.fulfil(Wait::Cluster);
     let admission = Admission {
         namespaces,
         policies,
-        cluster: Cluster {
-            name: cluster_name,
-            version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
-            own_namespace: namespace,
-        },
-        // What a person says about the version goes.
-        version: asked.filter(|_| kubernetes_version.is_none()),
+        cluster,
     };
     let counts = Counts {
         connections: metrics.connections.clone(),
@@ -153,14 +167,21 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
         .run(async {
             tokio::select! {
                 signal = signals.next() => tracing::info!(signal, "asked to end"),
-                // None of them ends by itself. Without it certificates would expire one day: better to start anew.
+                // None of them ends by itself. Without it certificates would expire one day, or namespaces be as they
+                // were: better to start anew.
                 _ = tasks.join_next() => has_failed = true,
+                Some(_) = following.join_next() => has_failed = true,
+            }
+            // The others go on until the last call is answered.
+            if let Some(labels) = labels {
+                labels.abort();
             }
         })
         .await;
+    following.shutdown().await;
     tasks.shutdown().await;
     if has_failed {
-        bail!("a part of the webhook ended by itself, which is a bug: please report it");
+        bail!(ENDED_BY_ITSELF);
     }
     Ok(())
 }
@@ -252,6 +273,8 @@ async fn watch_cluster(
     client: Client,
     policies: &Arc<Policies>,
     registration: &str,
+    cluster: &Arc<ArcSwap<Cluster>>,
+    version: Version,
     metrics: &Arc<Metrics>,
 ) -> Watched {
     let mut complaints = Complaints::about("cluster");
@@ -260,6 +283,8 @@ async fn watch_cluster(
             client.clone(),
             Arc::clone(policies),
             registration,
+            cluster,
+            version,
             Arc::clone(metrics),
         );
         match watched.await {
