@@ -337,7 +337,7 @@ async fn the_second_port_tells_health_readiness_and_metrics() {
     );
 }
 
-async fn plain_get(address: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn plain_get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: health\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
