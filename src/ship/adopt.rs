@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use super::arguments::Source;
 use super::ledger::Mark;
 use super::places::Place;
+use super::plan::{Manner, open};
 use super::presence::{Marks, Owner, Presence};
 use super::record::Identity;
 use super::shipper::Mode;
 use super::time::Time;
-use super::{Manner, open};
+
 use crate::key::KeyTemplate;
 use crate::shutdown::Signals;
 
