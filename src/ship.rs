@@ -7,7 +7,7 @@
 //! Pure: [`key`](crate::key), [`quota`], [`ledger`]'s states, [`dump_name`], [`destination`](crate::destination), [`quiet`], [`retry`], [`time`]. Bytes:
 //! [`source`] -> [`pipeline`] ([`codec`], [`gzip`], [`parts`]) -> [`upload`] -> [`store`]. The shell around them is
 //! [`shipper`], with one [`attempt`] at a time, as `plan` reads the arguments; on a volume that pods share, [`adopt`] does the same for dead ones, which it
-//! knows by their [`presence`]. Following a dump while it is written will be another [`source`].
+//! knows by their [`presence`], and waits its [`turn`]. Following a dump while it is written will be another [`source`].
 
 pub mod adopt;
 pub mod arguments;
@@ -31,6 +31,7 @@ pub mod source;
 pub mod store;
 pub mod time;
 pub mod tracked;
+pub mod turn;
 pub mod upload;
 pub mod watch;
 
@@ -44,6 +45,7 @@ use crate::exit::Exit;
 use crate::logging;
 use crate::shutdown::Signals;
 use plan::Plan;
+use shipper::End;
 use time::Time;
 
 /// How long a pod's agent waits before it tries to start again.
@@ -96,32 +98,40 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
         .enable_all()
         .build()?;
     let started = Time::now();
-    let all: Result<bool, Error> = runtime.block_on(async {
+    let end: Result<End, Error> = runtime.block_on(async {
         // First of all: a pod can be asked to end before its agent has looked around.
         let mut signals = Signals::install()?;
         let plan = || Plan::of(arguments.clone());
         let Some(plan) = patiently(in_a_pod, &mut signals, plan).await? else {
-            return Ok(false);
+            return Ok(End::Left);
         };
         let adopter = adopt::run(plan.adopter());
         let own = async {
-            let shipper = || plan.shipper(started);
-            match patiently(in_a_pod, &mut signals, shipper).await? {
-                Some(shipper) => Ok(shipper.run(Some(&mut signals)).await),
-                None => Ok(false),
+            loop {
+                let shipper = || plan.shipper(started);
+                let Some(shipper) = patiently(in_a_pod, &mut signals, shipper).await? else {
+                    return Ok(End::Left);
+                };
+                match shipper.run(Some(&mut signals)).await {
+                    // Begun anew, which waits until nobody else is there.
+                    End::Lost => {}
+                    end => return Ok(end),
+                }
             }
         };
         // Whoever adopts does not wait for our own folder: a claim that is full of a dead pod's dump has no room for it.
         // And it ends with the pod: nothing of another's is worth its grace.
         tokio::select! {
-            all = own => all,
-            () = adopter => Ok(false),
+            end = own => end,
+            () = adopter => Ok(End::Left),
         }
     });
     // A read that hangs on a dead disk must not hold the process.
     runtime.shutdown_background();
-    let all = all?;
-    Ok(if all { Exit::Done } else { Exit::Failed })
+    Ok(match end? {
+        End::Shipped => Exit::Done,
+        End::Left | End::Held | End::Lost => Exit::Failed,
+    })
 }
 
 /// Tries until it works, where the agent of a pod must not end. Answers nothing where a signal came first.

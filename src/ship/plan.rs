@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::Error;
 use super::adopt::Adopter;
 use super::arguments::{Arguments, Pod, Source, Sources};
@@ -21,6 +19,7 @@ use super::record::Identity;
 use super::shipper::{Mode, Shipper};
 use super::store::Connection;
 use super::time::Time;
+use super::turn::Turns;
 use super::upload;
 use crate::destination::Destination;
 use crate::key::KeyTemplate;
@@ -101,6 +100,7 @@ impl Plan {
                 .map(|source| (source.name.clone(), source.image.clone()))
                 .collect(),
             key_template: key_template.to_string(),
+            max_dumps: Some(max_dumps),
         };
         let manner = Manner {
             destination,
@@ -110,7 +110,7 @@ impl Plan {
             part_size: usize::try_from(part_size.0).unwrap_or(usize::MAX),
             settle,
             max_dumps,
-            turn: Arc::new(Semaphore::new(1)),
+            turns: Arc::default(),
         };
         Ok(Self {
             dumps,
@@ -158,7 +158,8 @@ impl Plan {
         let disk = open(dumps, &places)?;
         tracing::info!(destination = %manner.destination, dumps = %dumps.display(), "watching for heap dumps");
         let context = manner.context(disk, self.owner.clone(), presence, None);
-        Ok(manner.shipper(context, places, self.key_template.clone(), mode, started))
+        let (template, max_dumps) = (self.key_template.clone(), manner.max_dumps);
+        Ok(manner.shipper(context, places, template, max_dumps, mode, started))
     }
 }
 
@@ -171,8 +172,8 @@ pub(super) struct Manner {
     threads: usize,
     part_size: usize,
     settle: Duration,
-    max_dumps: u32,
-    turn: Arc<Semaphore>,
+    pub(super) max_dumps: u32,
+    turns: Arc<Turns>,
 }
 
 impl Manner {
@@ -187,6 +188,7 @@ impl Manner {
             identity,
             images,
             key_template: _,
+            max_dumps: _,
         } = owner;
         Context {
             disk,
@@ -195,7 +197,7 @@ impl Manner {
             identity,
             shipped_by,
             presence,
-            turn: Arc::clone(&self.turn),
+            turns: Arc::clone(&self.turns),
             images,
             codec: self.codec,
             threads: self.threads,
@@ -208,6 +210,7 @@ impl Manner {
         context: Context,
         places: Vec<Place>,
         template: KeyTemplate,
+        max_dumps: u32,
         mode: Mode,
         started: Time,
     ) -> Shipper {
@@ -216,7 +219,7 @@ impl Manner {
             places,
             template,
             self.settle,
-            self.max_dumps,
+            max_dumps,
             mode,
             started,
         )
