@@ -70,7 +70,7 @@ fn refused() -> Vec<(Method, &'static str, &'static str, Bytes, u16, &'static st
             .unwrap()
             .replace("k8s.io/v1\"", "k8s.io/v1beta1\""),
     );
-    let large = Bytes::from(vec![b' '; (8 << 20) + 1]);
+    let large = Bytes::from(vec![b' '; (3 << 20) + 1]);
     let json = "application/json";
     vec![
         (
