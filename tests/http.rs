@@ -127,7 +127,7 @@ fn refused() -> Vec<(Method, &'static str, &'static str, Bytes, u16, &'static st
             json,
             large,
             413,
-            "more than 8388608 bytes",
+            "more than 3145728 bytes",
         ),
         (
             Method::POST,
