@@ -17,14 +17,13 @@ pub mod workload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::events;
-use crate::inject::{Cluster, Context, Decision, KubernetesVersion, Namespace, Outcome, Skip, inject};
+use crate::inject::{Cluster, Context, Decision, Namespace, Outcome, Skip, inject};
 use crate::settings::policy::Policies;
 
 use self::answer::{Answer, Subject, Verdict};
@@ -38,13 +37,8 @@ pub struct Admission {
     pub namespaces: Arc<dyn Namespaces>,
     /// What the platform team decided.
     pub policies: Arc<Policies>,
-    /// Facts about the cluster.
-    pub cluster: Cluster,
-    /// Where the API server is asked for its version again and again: it may be upgraded under a running webhook. Takes
-    /// the place of the version in `cluster`.
-    pub version: Option<Arc<ArcSwap<KubernetesVersion>>>,
-    /// Whether the cluster was found to have environment files, which it is asked again and again as well.
-    pub env_files: Arc<AtomicBool>,
+    /// Facts about the cluster, which is looked at again and again: it may be upgraded under a running webhook.
+    pub cluster: Arc<ArcSwap<Cluster>>,
 }
 
 /// What a first look at a review gives.
@@ -180,11 +174,7 @@ impl Admission {
     }
 
     fn inject(&self, pod: &Value, namespace: &Namespace, workload: Option<String>) -> Outcome {
-        let mut cluster = self.cluster.clone();
-        if let Some(version) = &self.version {
-            cluster.version = **version.load();
-        }
-        cluster.env_files |= self.env_files.load(Ordering::Relaxed);
+        let cluster = self.cluster.load();
         let context = Context {
             namespace,
             policies: &self.policies,
@@ -199,7 +189,7 @@ impl Admission {
         match label::decide(
             object.get(),
             &self.policies,
-            self.cluster.own_namespace.as_deref(),
+            self.cluster.load().own_namespace.as_deref(),
         ) {
             Ok(label::Decided {
                 name,

@@ -1,20 +1,21 @@
 //! What the webhook knows of its cluster, kept in memory so that no review waits for the API server.
 //!
 //! `memory` holds the namespaces that `follow` tells it, `labels` keeps their labels right in the order of its `agenda`,
-//! `versions` asks how old the cluster is, `env_files` whether it has those. Nothing of it ends before the process does; nothing of it stops a review.
+//! `versions` asks how old the cluster is, `env_files` whether it has those. Nothing of it ends by itself; nothing of it stops a
+//! review.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{Api, Client};
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::admission::namespaces::Namespaces;
-use crate::inject::KubernetesVersion;
+use crate::inject::Cluster;
 use crate::logging::with_causes;
 use crate::metrics::Metrics;
 use crate::settings::policy::Policies;
@@ -37,10 +38,19 @@ const FIRST_LIST: Duration = Duration::from_secs(30);
 pub struct Watched {
     /// Every namespace's labels and annotations.
     pub namespaces: Arc<dyn Namespaces>,
-    /// The oldest version that a pod of this cluster may meet, asked for again every ten minutes.
-    pub version: Arc<ArcSwap<KubernetesVersion>>,
-    /// Whether it has environment files, asked for again as often.
-    pub env_files: Arc<AtomicBool>,
+    /// What keeps this current: none of it ends by itself, and dropped it stops.
+    pub tasks: JoinSet<()>,
+    /// Of these, who puts labels right. Whoever is about to end stops it: a successor may go by another policy.
+    pub labels: AbortHandle,
+}
+
+/// Where the version comes from that decides about a pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// A person said it: the cluster is not asked, and need not answer.
+    Told,
+    /// The cluster is asked, now and every ten minutes: it may be upgraded under a running webhook.
+    Asked,
 }
 
 /// Why the cluster cannot be watched.
@@ -65,7 +75,8 @@ enum First {
     Listed,
 }
 
-/// Begins to watch, and returns when the first snapshot is whole. What it began goes on for as long as the runtime.
+/// Begins to watch, and returns when the first snapshot is whole and `cluster` has the oldest version that a pod may meet
+/// and, where that could be learned, whether there are environment files.
 ///
 /// # Errors
 /// When namespaces or version could not be learned within half a minute: a webhook that knows nothing would answer every
@@ -74,32 +85,47 @@ pub async fn watch(
     client: Client,
     policies: Arc<Policies>,
     registration: &str,
+    cluster: &Arc<ArcSwap<Cluster>>,
+    version: Version,
     metrics: Arc<Metrics>,
 ) -> Result<Watched, Error> {
-    let version = Arc::new(ArcSwap::from_pointee(versions::ask_patiently(&client).await?));
+    let mut tasks = JoinSet::new();
+    match version {
+        Version::Told => {}
+        Version::Asked => {
+            versions::note(cluster, versions::ask_patiently(&client).await?);
+            tasks.spawn(versions::follow(client.clone(), Arc::clone(cluster)));
+        }
+    }
     let memory = Arc::new(Memory::new(client.clone(), Arc::clone(&metrics)));
-    follow_namespaces(&client, &memory).await?;
+    follow_namespaces(&mut tasks, &client, &memory).await?;
     let keeper = Keeper {
         memory: Arc::clone(&memory),
         policies,
-        registration: follow_registration(&client, registration),
+        registration: follow_registration(&mut tasks, &client, registration),
         metrics,
         client: client.clone(),
+        standing: labels::STANDING,
     };
-    tokio::spawn(keeper.run());
-    tokio::spawn(versions::follow(client.clone(), Arc::clone(&version)));
+    let labels = tasks.spawn(keeper.run());
+    let pause = env_files::learn(&client, cluster).await;
+    tasks.spawn(env_files::follow(client, Arc::clone(cluster), pause));
     Ok(Watched {
         namespaces: memory,
-        version,
-        env_files: env_files::watch(client).await,
+        tasks,
+        labels,
     })
 }
 
-async fn follow_namespaces(client: &Client, memory: &Arc<Memory>) -> Result<(), Error> {
+async fn follow_namespaces(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    memory: &Arc<Memory>,
+) -> Result<(), Error> {
     let (told, mut first) = watch::channel(First::Awaited { last_failure: None });
     let api: Api<Metadata> = Api::all(client.clone());
     let memory = Arc::clone(memory);
-    let task = tokio::spawn(follow(api, None, move |event| {
+    tasks.spawn(follow(api, None, move |event| {
         let news = match &event {
             Event::Listed(_) => Some(First::Listed),
             Event::Broken(error) => Some(First::Awaited {
@@ -116,7 +142,6 @@ async fn follow_namespaces(client: &Client, memory: &Arc<Memory>) -> Result<(), 
     if timeout(FIRST_LIST, listed).await.is_ok() {
         return Ok(());
     }
-    task.abort();
     let reason = match &*first.borrow() {
         First::Awaited {
             last_failure: Some(failure),
@@ -128,11 +153,15 @@ async fn follow_namespaces(client: &Client, memory: &Arc<Memory>) -> Result<(), 
     Err(Error::Namespaces { reason })
 }
 
-fn follow_registration(client: &Client, name: &str) -> watch::Receiver<Registration> {
+fn follow_registration(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    name: &str,
+) -> watch::Receiver<Registration> {
     let (told, registration) = watch::channel(Registration::Unread);
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let selection = format!("metadata.name={name}");
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         follow(api, Some(&selection), |event| {
             if let Some(now) = Registration::from_event(event) {
                 told.send_if_modified(|before| {

@@ -140,6 +140,7 @@ mod tests {
             name: "test".to_owned(),
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
+            env_files: false,
         };
         let context = Context {
             namespace: &named("shop"),

@@ -1,15 +1,15 @@
 //! Self-managed certificates: one Secret, one registration, several replicas.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use heapship::admission::health::{Readiness, Wait};
-use heapship::admission::tls::Served;
+use heapship::admission::tls::{Certificate, Served};
 use heapship::certificates::bundle::Bundle;
 use heapship::certificates::registration;
 use heapship::certificates::secret::{self, Outlets, Place};
-use heapship::certificates::serving::{Candidates, Demand, Proof, Serving};
+use heapship::certificates::serving::{Candidates, Demand, Serving};
 use heapship::certificates::trust::Standing;
 use heapship::certificates::{Lifetimes, Service};
 use heapship::metrics::Metrics;
@@ -20,7 +20,8 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::http::fixture::until;
+use crate::http::authority::Authority;
+use crate::http::fixture::{until, write};
 
 mod api_server;
 
@@ -46,10 +47,7 @@ struct Replica {
 
 impl Replica {
     fn start(client: &Client, lifetimes: Lifetimes) -> Self {
-        let service = Service {
-            name: "heapship".to_owned(),
-            namespace: "heapship-system".to_owned(),
-        };
+        let service = service();
         let (metrics, served, readiness) = (Arc::<Metrics>::default(), Arc::default(), Arc::default());
         let (truth, truth_seen) = watch::channel(Vec::new());
         let (standing, standing_seen) = watch::channel(Standing::Unknown);
@@ -85,7 +83,6 @@ impl Replica {
             demand: Demand::Trusted {
                 settle: lifetimes.settle(),
             },
-            proof: Proof::Accepted,
             served: Arc::clone(&served),
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
@@ -111,6 +108,13 @@ impl Replica {
 
     fn shows(&self) -> Option<Vec<u8>> {
         Some(self.served.current()?.chain().first()?.to_vec())
+    }
+}
+
+fn service() -> Service {
+    Service {
+        name: "heapship".to_owned(),
+        namespace: "heapship-system".to_owned(),
     }
 }
 
@@ -297,6 +301,65 @@ async fn a_registration_that_is_not_there_is_waited_for() {
     assert_eq!(api.conflicts(), 0);
 }
 
+/// A registration whose caBundle somebody else writes.
+fn registered_with(pem: &str) -> Value {
+    let mut registration = registered(Kind::Mutating);
+    for entry in registration["webhooks"].as_array_mut().unwrap() {
+        entry["clientConfig"]["caBundle"] = json!(base64::engine::general_purpose::STANDARD.encode(pem));
+    }
+    registration
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_ca_bundle_is_somebody_elses_is_ready_when_it_leads_to_its_certificate() {
+    let (api, client) = ApiServer::start().await;
+    let (ours, another) = (Authority::new(), Authority::new());
+    // What the replicas' own CA leaves behind while cert-manager's injector is away.
+    api.write(Kind::Mutating, Some(registered_with(&another.pem)));
+    let directory = TempDir::new().unwrap();
+    let files = write(directory.path(), &ours.until(2100));
+    let certificate = Certificate::load(&files, SystemTime::now()).unwrap();
+    let (standing, mut standing_seen) = watch::channel(Standing::Unknown);
+    let readiness = Arc::<Readiness>::default();
+    let keeper = registration::Keeper::new(
+        &client,
+        "heapship".to_owned(),
+        service(),
+        None,
+        standing,
+        Arc::default(),
+    );
+    let serving = Serving {
+        candidates: Candidates::default(),
+        standing: standing_seen.clone(),
+        demand: Demand::Trusted {
+            settle: LONG.settle(),
+        },
+        served: Arc::new(Served::new(certificate)),
+        readiness: Arc::clone(&readiness),
+        metrics: Arc::default(),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serving.run());
+    tasks.spawn(keeper.run());
+    standing_seen
+        .wait_for(|standing| matches!(standing, Standing::Registered(_)))
+        .await
+        .unwrap();
+    for unfit in [another.pem.as_str(), "", "garbage"] {
+        api.write(Kind::Mutating, Some(registered_with(unfit)));
+        standing_seen.mark_unchanged();
+        standing_seen.changed().await.unwrap();
+        assert!(readiness.left().contains(&Wait::Registration), "{unfit}");
+    }
+    let both = another.pem + &ours.pem;
+    api.write(Kind::Mutating, Some(registered_with(&both)));
+    until("the replica is ready", async || {
+        (readiness.left() == [Wait::Cluster]).then_some(())
+    })
+    .await;
+}
+
 async fn ended(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_heapship"))
         .args([
@@ -346,8 +409,8 @@ async fn without_a_certificate_and_without_a_registration_the_remedy_is_said() {
 #[tokio::test]
 async fn the_ca_bundle_is_read_before_anything_is_served() {
     let directory = TempDir::new().unwrap();
-    let pair = crate::http::authority::Authority::new().until(2100);
-    let files = crate::http::fixture::write(directory.path(), &pair);
+    let pair = Authority::new().until(2100);
+    let files = write(directory.path(), &pair);
     let missing = directory.path().join("ca.crt");
     let (code, said) = ended(&[
         "--tls-cert",

@@ -104,7 +104,7 @@ fn refused() -> Vec<(Method, &'static str, &'static str, Bytes, u16, &'static st
             .unwrap()
             .replace("k8s.io/v1\"", "k8s.io/v1beta1\""),
     );
-    let large = Bytes::from(vec![b' '; (8 << 20) + 1]);
+    let large = Bytes::from(vec![b' '; (3 << 20) + 1]);
     let json = "application/json";
     vec![
         (
@@ -161,7 +161,7 @@ fn refused() -> Vec<(Method, &'static str, &'static str, Bytes, u16, &'static st
             json,
             large,
             413,
-            "more than 8388608 bytes",
+            "more than 3145728 bytes",
         ),
         (
             Method::POST,
@@ -371,7 +371,7 @@ async fn the_second_port_tells_health_readiness_and_metrics() {
     );
 }
 
-async fn plain_get(address: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn plain_get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: health\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

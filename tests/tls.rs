@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use heapship::admission::rotation;
 use heapship::admission::tls::{Certificate, Files};
-use heapship::certificates::serving::{Candidates, Demand, Proof, Serving};
+use heapship::certificates::serving::{Candidates, Demand, Serving};
 use heapship::certificates::trust::Standing;
 use rcgen::ExtendedKeyUsagePurpose;
 use tempfile::TempDir;
@@ -16,7 +16,8 @@ use tokio::sync::watch;
 
 use crate::http::authority::{Authority, Pair};
 use crate::http::caller::Caller;
-use crate::http::fixture::{Options, Webhook, until, write};
+use crate::http::fixture::{Options, Process, Webhook, until, write};
+use crate::http::plain_get;
 use crate::http::reviews::{other, review};
 
 /// Longer than any test: what is seen was seen by the watch.
@@ -84,7 +85,6 @@ async fn following(authority: Authority, files: Files, interval: Duration) -> We
         candidates,
         standing: watch::channel(Standing::Absent).1,
         demand: Demand::Nothing,
-        proof: Proof::Nothing,
         served: Arc::clone(&webhook.served),
         readiness: Arc::default(),
         metrics: Arc::clone(&webhook.metrics),
@@ -300,7 +300,40 @@ fn a_certificate_that_cannot_be_served_is_refused_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_executable_ends_with_code_2_before_it_listens_when_the_certificate_is_unfit() {
+async fn a_webhook_that_starts_with_an_unfit_certificate_is_not_ready_until_the_next_one_comes() {
+    let authority = Authority::new();
+    let (good, expired) = (authority.until(2100), authority.until(2021));
+    let early = authority.sign(2099..2100, ExtendedKeyUsagePurpose::ServerAuth);
+    let mismatched = Pair {
+        certificate: good.certificate.clone(),
+        key: early.key.clone(),
+    };
+    for unfit in [expired, early, mismatched] {
+        let mut volume = SecretVolume::new(&unfit);
+        let process = Process::start(&volume.files(), &[]).await;
+        let liveness = plain_get(process.health, "/healthz").await;
+        assert!(liveness.starts_with("HTTP/1.1 200"), "{liveness}");
+        let readiness = plain_get(process.health, "/readyz").await;
+        assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
+        assert!(readiness.ends_with("waiting for a certificate\n"), "{readiness}");
+        assert!(Caller::connect(process.address, authority.http1()).await.is_err());
+
+        volume.update(&good.certificate, &good.key);
+        until("the webhook is ready", async || {
+            plain_get(process.health, "/readyz")
+                .await
+                .starts_with("HTTP/1.1 200")
+                .then_some(())
+        })
+        .await;
+        let caller = Caller::connect(process.address, authority.http1()).await.unwrap();
+        let reply = caller.review(review("u", &other(512))).await.unwrap();
+        assert!(reply.status.is_success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_executable_ends_with_code_2_before_it_listens_when_the_certificate_cannot_be_read() {
     let directory = TempDir::new().unwrap();
     let missing = directory.path().join("missing.crt");
     let output = Command::new(env!("CARGO_BIN_EXE_heapship"))

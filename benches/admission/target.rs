@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use axum::routing::post;
 use heapship::admission::namespaces::Known;
@@ -93,14 +94,12 @@ pub(crate) fn serve(certificate: &str, key: &str) {
     let admission = Admission {
         namespaces: Arc::new(Known::default()),
         policies: Arc::default(),
-        cluster: Cluster {
+        cluster: Arc::new(ArcSwap::from_pointee(Cluster {
             name: "bench".to_owned(),
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
             env_files: false,
-        },
-        version: None,
-        env_files: Arc::default(),
+        })),
     };
     let fixed = post(|body: Bytes| async move {
         assert!(!body.is_empty());

@@ -31,7 +31,7 @@ pub const WARN_PATH: &str = "/warn";
 /// What one webhook process takes on at once. Over it, pods are admitted unchanged in time rather than looked at late.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Largest body in bytes. A review may hold the object twice, and the API server takes objects up to 3 MiB.
+    /// Largest body in bytes. The API server cannot store half as much.
     pub body: usize,
     /// All bodies that are in memory at one time, in bytes.
     pub bodies: usize,
@@ -44,11 +44,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body: 8 << 20,
-            bodies: 64 << 20,
+            body: 3 << 20,
+            bodies: 32 << 20,
             patience: Duration::from_millis(1500),
-            // One that computes and one that has its body ready, for each core.
-            turns: 2 * available_parallelism().map_or(1, usize::from),
+            // One that computes and one that has its body ready, for each core; memory sets an end to it on large nodes.
+            turns: MOST_TURNS.min(2 * available_parallelism().map_or(1, usize::from)),
         }
     }
 }
@@ -57,9 +57,12 @@ impl Default for Limits {
 /// in which a thousand small ones could be answered.
 const LARGE: usize = 64 << 10;
 
-/// Bodies from this size on are worked on one at a time: as values they take fifty times their bytes, and somebody may send
-/// several.
-const HUGE: usize = 1 << 20;
+/// As many large bodies are worked on at one time as have this size together, and a larger one alone: as values they take up
+/// to eighty times their bytes (measured: a list of short variables), and somebody may send several.
+const LARGE_TOGETHER: usize = 1 << 20;
+
+/// As many small bodies as are no more together.
+const MOST_TURNS: usize = LARGE_TOGETHER / LARGE;
 
 /// Memory for bodies is counted in units of this many bytes, so that the count fits a semaphore.
 const MEMORY_UNIT: usize = 1 << 10;
@@ -123,7 +126,7 @@ struct Edge {
     metrics: Arc<Metrics>,
     limits: Limits,
     turns: Arc<Semaphore>,
-    huge_turn: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     memory: Arc<Semaphore>,
 }
 
@@ -132,6 +135,12 @@ struct Received {
     body: Bytes,
     /// Given back with the body; none for an empty one.
     _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Given back when the work is done.
+struct Turn {
+    _turn: OwnedSemaphorePermit,
+    _large: Option<OwnedSemaphorePermit>,
 }
 
 /// The service of the admission port. Without an outbox nobody writes Events.
@@ -146,7 +155,7 @@ pub fn router(
         outbox,
         metrics,
         turns: Arc::new(Semaphore::new(limits.turns)),
-        huge_turn: Arc::new(Semaphore::new(1)),
+        large: Arc::new(Semaphore::new(LARGE_TOGETHER / MEMORY_UNIT)),
         memory: Arc::new(Semaphore::new(limits.bodies / MEMORY_UNIT)),
         limits,
     });
@@ -311,18 +320,10 @@ impl Edge {
         deadline: Instant,
         work: impl FnOnce(&Admission, &[u8]) -> Result<T, review::Refusal> + Send + 'static,
     ) -> Result<T, Refused> {
-        let is_huge = received.body.len() >= HUGE;
-        let turns = || Arc::clone(if is_huge { &self.huge_turn } else { &self.turns });
-        let turn = match turns().try_acquire_owned() {
-            Ok(turn) => turn,
-            Err(_) => match timeout_at(deadline, turns().acquire_owned()).await {
-                Ok(Ok(turn)) => turn,
-                Ok(Err(_)) | Err(_) => {
-                    return review::uid(&received.body)
-                        .map(|uid| Answer::overloaded(uid).into())
-                        .ok_or(Refused::Busy);
-                }
-            },
+        let Ok(Some(turn)) = timeout_at(deadline, self.turn(received.body.len())).await else {
+            return review::uid(&received.body)
+                .map(|uid| Answer::overloaded(uid).into())
+                .ok_or(Refused::Busy);
         };
         let admission = Arc::clone(&self.admission);
         // The work holds the body: a client that hangs up ends the request, and not what was begun for it.
@@ -341,6 +342,21 @@ impl Edge {
             work()
         };
         Ok(done?)
+    }
+
+    /// The turn of a body of so many bytes. Who waits for the memory of a large one keeps no turn from the small ones.
+    async fn turn(&self, length: usize) -> Option<Turn> {
+        let large = if length >= LARGE {
+            let units = u32::try_from(length.min(LARGE_TOGETHER).div_ceil(MEMORY_UNIT)).ok()?;
+            Some(Arc::clone(&self.large).acquire_many_owned(units).await.ok()?)
+        } else {
+            None
+        };
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        Some(Turn {
+            _turn: turn,
+            _large: large,
+        })
     }
 
     fn refuse(&self, refused: &Refused, began: Instant) -> Response {

@@ -25,25 +25,33 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 /// A writer that is not the kubelet changes one file after the other: reading waits until it has been quiet this long.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Follows the files for ever. A pair that is not fit to be served is reported once and changes nothing.
+/// Follows the files for ever. A pair that is not fit to be served is reported once and changes nothing; where it is the first,
+/// nothing is served until a better one comes.
 pub async fn follow(files: Files, candidates: Candidates, metrics: Arc<Metrics>, interval: Duration) {
     let mut changes = Changes::of(&[&files.certificate, &files.key]);
     let mut last_complaint = String::new();
+    let mut is_any_offered = false;
     // Reading comes first: what changed between the start and the watch would otherwise wait for the timer.
     loop {
         match read(&files).await {
             Ok(certificate) => {
                 last_complaint.clear();
                 candidates.offer(Arc::new(certificate));
+                is_any_offered = true;
             }
             Err(error) => {
                 let complaint = error.to_string();
                 if complaint != last_complaint {
                     metrics.certificate_rejections.inc();
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "keeping the certificate in use: its replacement is unfit"
-                    );
+                    let error = &error as &dyn std::error::Error;
+                    if is_any_offered {
+                        tracing::error!(error, "keeping the certificate in use: its replacement is unfit");
+                    } else {
+                        tracing::error!(
+                            error,
+                            "waiting for another certificate: the one in the files is unfit"
+                        );
+                    }
                     last_complaint = complaint;
                 }
             }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::inject::{KubernetesVersion, Namespace};
+use arc_swap::ArcSwap;
 
 use super::namespaces::Known;
 use super::*;
@@ -21,14 +22,12 @@ fn admission(namespaces: impl Namespaces + 'static) -> Admission {
     Admission {
         namespaces: Arc::new(namespaces),
         policies: Arc::default(),
-        cluster: Cluster {
+        cluster: Arc::new(ArcSwap::from_pointee(Cluster {
             name: "test".to_owned(),
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
             env_files: false,
-        },
-        version: None,
-        env_files: Arc::default(),
+        })),
     }
 }
 
@@ -349,11 +348,14 @@ fn the_second_call_about_a_pod_has_the_audit_values_and_happenings_of_the_first(
 
 #[test]
 fn an_upgrade_of_the_cluster_is_heeded_by_the_next_review() {
-    let version = Arc::new(ArcSwap::from_pointee(KubernetesVersion { major: 1, minor: 28 }));
-    let admission = Admission {
-        version: Some(Arc::clone(&version)),
-        ..admission(Known::default())
+    let admission = admission(Known::default());
+    let upgrade = |minor| {
+        admission.cluster.rcu(|cluster| Cluster {
+            version: KubernetesVersion { major: 1, minor },
+            ..Cluster::clone(cluster)
+        })
     };
+    upgrade(28);
     let pod = json!({
         "metadata": { "name": "app", "annotations": {
             "heapship.io/inject": "true", "heapship.io/destination": "s3://dumps/shop",
@@ -364,7 +366,7 @@ fn an_upgrade_of_the_cluster_is_heeded_by_the_next_review() {
         answered(&admission, &body(&pod)).verdict,
         Verdict::Skipped(_)
     ));
-    version.store(Arc::new(KubernetesVersion { major: 1, minor: 29 }));
+    upgrade(29);
     assert_eq!(answered(&admission, &body(&pod)).verdict, Verdict::Injected);
 }
 

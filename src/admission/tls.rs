@@ -79,6 +79,18 @@ pub enum Error {
     Setup(String),
 }
 
+impl Error {
+    /// Whether the files are where they should be and in the form that they should have, so that what is wrong with them
+    /// passes with time or with the next update.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Mismatch { .. } | Self::Expired { .. } | Self::NotYet { .. } => true,
+            Self::Read { .. } | Self::Empty { .. } | Self::Unusable { .. } | Self::Setup(_) => false,
+        }
+    }
+}
+
 /// Where the certificate and its key lie; both PEM.
 #[derive(Clone, Debug)]
 pub struct Files {

@@ -91,6 +91,7 @@ mod tests {
             name: "test".to_owned(),
             version: KubernetesVersion::NEWEST,
             own_namespace: None,
+            env_files: false,
         };
         advise(workload, old, |pod, workload| {
             let context = Context {

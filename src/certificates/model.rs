@@ -16,7 +16,7 @@ use crate::admission::tls::Certificate;
 use super::authority::{Authority, Validity};
 use super::bundle::{Bundle, Strangers};
 use super::content::{AUTHORITY_KEY, CERTIFICATE, Content};
-use super::serving::{Demand, Proof, is_proven, may_serve};
+use super::serving::{Demand, is_proven, may_serve};
 use super::step::{Step, next};
 use super::trust::{Standing, accepts};
 use super::{Lifetimes, Service};
@@ -206,7 +206,7 @@ impl World {
         }
         if let Some(served) = &replica.served
             && replica.ready_since.is_none()
-            && is_proven(served, &replica.standing, Proof::Accepted, now, at)
+            && is_proven(served, &replica.standing, demand, now, at)
         {
             replica.ready_since = Some(self.second);
         }

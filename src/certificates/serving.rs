@@ -39,25 +39,15 @@ impl Candidates {
     }
 }
 
-/// What a certificate has to meet before it is served.
+/// What the registration has to say of a certificate, whoever makes the one and writes the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Demand {
-    /// The caBundle has held its CA for so long.
+    /// The caBundle leads to it: before it takes another's place, for so long; before this replica calls itself ready,
+    /// now.
     Trusted {
         /// See [`super::Lifetimes::settle`].
         settle: Duration,
     },
-    /// There is no registration to look at.
-    Nothing,
-}
-
-/// What has to be so before this replica calls itself ready.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Proof {
-    /// Callers accept the served certificate, by what the caBundle holds.
-    Accepted,
-    /// Somebody has filled the caBundle; it may be one that only the API server can judge.
-    Injected,
     /// There is no registration to look at.
     Nothing,
 }
@@ -86,20 +76,22 @@ pub fn may_serve(
     }
 }
 
-/// Whether the registration leads to what is served.
+/// Whether the registration leads to what is served: a caBundle that is empty or cannot be read leads nowhere, and one of
+/// another CA, as a change from one kind of certificates to another leaves it for a while, does not lead here.
 #[must_use]
 pub fn is_proven(
     certificate: &Certificate,
     standing: &Standing,
-    proof: Proof,
+    demand: Demand,
     now: Instant,
     at: i64,
 ) -> bool {
-    match (standing, proof) {
-        (_, Proof::Nothing) => true,
-        (Standing::Unknown | Standing::Absent, _) => false,
-        (Standing::Registered(trust), Proof::Accepted) => trust.accepts(certificate, Duration::ZERO, now, at),
-        (Standing::Registered(trust), Proof::Injected) => trust.is_injected(),
+    match (standing, demand) {
+        (_, Demand::Nothing) => true,
+        (Standing::Unknown | Standing::Absent, Demand::Trusted { .. }) => false,
+        (Standing::Registered(trust), Demand::Trusted { settle: _ }) => {
+            trust.accepts(certificate, Duration::ZERO, now, at)
+        }
     }
 }
 
@@ -109,10 +101,8 @@ pub struct Serving {
     pub candidates: Candidates,
     /// What is known of the registration.
     pub standing: watch::Receiver<Standing>,
-    /// What a certificate has to meet before it is served.
+    /// What that has to say of a certificate.
     pub demand: Demand,
-    /// What has to be so before this replica calls itself ready.
-    pub proof: Proof,
     /// Where it is served.
     pub served: Arc<Served>,
     /// Who is told of the first certificate, and of the proof.
@@ -128,7 +118,6 @@ impl Serving {
             candidates,
             mut standing,
             demand,
-            proof,
             served,
             readiness,
             metrics,
@@ -162,7 +151,7 @@ impl Serving {
             }
             if let Some(current) = served.current() {
                 readiness.fulfil(Wait::Certificate);
-                if is_proven(&current, &known, proof, now, at) {
+                if is_proven(&current, &known, demand, now, at) {
                     readiness.fulfil(Wait::Registration);
                 }
             }

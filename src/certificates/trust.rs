@@ -44,7 +44,6 @@ pub struct Trust {
     /// By which names those entries call.
     names: Vec<String>,
     authorities: Vec<(CertificateDer<'static>, Instant)>,
-    is_injected: bool,
 }
 
 impl Trust {
@@ -64,11 +63,7 @@ impl Trust {
             .filter(|authority| others.iter().all(|(_, bundle)| bundle.contains(authority)))
             .map(|authority| (authority.clone(), self.since(authority).unwrap_or(now)))
             .collect();
-        Self {
-            names,
-            authorities,
-            is_injected: entries.iter().all(|(_, bundle)| !bundle.is_empty()),
-        }
+        Self { names, authorities }
     }
 
     /// Since when this CA has been seen.
@@ -78,12 +73,6 @@ impl Trust {
             .iter()
             .find(|(known, _)| known.as_ref() == authority.as_ref())
             .map(|(_, since)| *since)
-    }
-
-    /// Whether every entry has some certificate in its caBundle.
-    #[must_use]
-    pub fn is_injected(&self) -> bool {
-        self.is_injected
     }
 
     /// Whether a caller accepts this certificate: with the CAs that have been there for `settle`, by every name that the

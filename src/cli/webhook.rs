@@ -180,7 +180,12 @@ fn prepare(arguments: Arguments) -> anyhow::Result<Prepared> {
     let (source, served) = match (tls_cert, tls_key, &registration) {
         (Some(certificate), Some(key), _) => {
             let files = Files { certificate, key };
-            let served = Served::new(Certificate::load(&files, SystemTime::now())?);
+            let served = match Certificate::load(&files, SystemTime::now()) {
+                Ok(certificate) => Served::new(certificate),
+                // A mounted Secret is renewed under a running webhook, which is not ready until then.
+                Err(error) if error.may_pass() => Served::default(),
+                Err(error) => return Err(error.into()),
+            };
             let bundle = match ca_bundle {
                 Some(file) => Some((provided::load(&file)?, file)),
                 None => None,

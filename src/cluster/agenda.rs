@@ -30,13 +30,13 @@ struct Item {
 }
 
 impl Agenda {
-    /// Something is to be done: at once, or when the pause after the last try is over.
-    pub(super) fn put(&mut self, name: String, now: Instant) {
+    /// Something is to be done: at that time, or when the pause after the last try is over.
+    pub(super) fn put(&mut self, name: String, due: Instant) {
         let at = self
             .items
             .get(&name)
             .and_then(|item| Some(item.last? + pause(item.tries)))
-            .map_or(now, |earliest| earliest.max(now));
+            .map_or(due, |earliest| earliest.max(due));
         if self.items.get(&name).is_none_or(|item| at < item.at) {
             self.schedule(name, at);
         }
@@ -47,7 +47,7 @@ impl Agenda {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// The next one whose time has come. It must be told [`Self::tried`] or [`Self::is_right`].
+    /// The next one whose time has come. It must be told [`Self::tried`], [`Self::is_early`] or [`Self::is_right`].
     pub(super) fn next(&mut self, now: Instant) -> Option<String> {
         if self.wake()? > now {
             return None;
@@ -76,6 +76,11 @@ impl Agenda {
         item.tries = item.tries.min(FAILED);
         let at = now + pause(item.tries);
         self.schedule(name, at);
+    }
+
+    /// It has changed meanwhile, and there is time until then.
+    pub(super) fn is_early(&mut self, name: String, due: Instant) {
+        self.schedule(name, due);
     }
 
     /// There was nothing to do.

@@ -6,16 +6,16 @@
 //! kubelet must be as new, or an old one would read an empty value.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::PodTemplate;
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::inject::KubernetesVersion;
+use crate::inject::{Cluster, KubernetesVersion};
 use crate::names;
 
 use super::in_words;
@@ -37,37 +37,32 @@ pub(super) enum Error {
     NoAnswer,
 }
 
-/// Asks once, then every so often for ever. An answer that does not come leaves the last one in force, and no is the first.
-pub(super) async fn watch(client: Client) -> Arc<AtomicBool> {
-    let fact = Arc::new(AtomicBool::new(false));
-    let pause = learn(&client, &fact).await;
-    let follower = Arc::clone(&fact);
-    tokio::spawn(async move {
-        let mut pause = pause;
-        loop {
-            sleep(pause).await;
-            pause = learn(&client, &follower).await;
-        }
-    });
-    fact
+/// Asks every so often, for ever, the first time after a pause.
+pub(super) async fn follow(client: Client, cluster: Arc<ArcSwap<Cluster>>, mut pause: Duration) {
+    loop {
+        sleep(pause).await;
+        pause = learn(&client, &cluster).await;
+    }
 }
 
-/// Asks, and returns after how long to ask again.
-async fn learn(client: &Client, fact: &AtomicBool) -> Duration {
+/// Asks once, and returns after how long to ask again. An answer that does not come leaves the last one in force, and no is
+/// the first.
+pub(super) async fn learn(client: &Client, cluster: &ArcSwap<Cluster>) -> Duration {
+    let before = cluster.load().env_files;
     let answer = timeout(REQUEST, ask(client)).await;
     match answer.unwrap_or(Err(Error::NoAnswer)) {
-        Ok(now) => {
-            if fact.swap(now, Ordering::Relaxed) != now {
-                tracing::info!(
-                    env_files = now,
-                    "whether images' own options are carried over changed"
-                );
+        Ok(env_files) => {
+            if env_files != before {
+                tracing::info!(env_files, "whether images' own options are carried over changed");
+                cluster.rcu(|cluster| Cluster {
+                    env_files,
+                    ..Cluster::clone(cluster)
+                });
             }
             INTERVAL
         }
         Err(error) => {
-            let carried = fact.load(Ordering::Relaxed);
-            tracing::warn!(%error, carried, "cannot learn whether the cluster has environment files");
+            tracing::warn!(%error, carried = before, "cannot learn whether the cluster has environment files");
             PAUSE
         }
     }

@@ -3,6 +3,11 @@
 //!
 //! Every replica does it. They meet in the API server, whose resourceVersion lets one of them through; the other hears of
 //! it by its watch and has nothing left to do. At 50 labels a second, 10,000 namespaces take 200 s.
+//!
+//! While replicas with another policy take over, the two disagree about the same namespaces. A label that is missing costs the
+//! dumps of the pods that start meanwhile, one too many costs calls that are answered in a millisecond: so a label is put there
+//! at once and taken away only from a namespace that nobody has written for [`STANDING`], by when one of the two is gone. It
+//! also writes nothing any more once it is asked to end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +36,9 @@ const PERIOD: Duration = Duration::from_millis(20);
 const FLIGHTS: usize = 4;
 /// How long a registration that is gone may come back.
 const REPLACEMENT: Duration = Duration::from_secs(5);
+/// How long a namespace has to be as it is before a label that it need not carry is taken away; replicas replace each other
+/// within this time, and none takes a label away so soon after its start.
+pub(super) const STANDING: Duration = Duration::from_mins(2);
 /// For the answer to a patch.
 const PATCH: Duration = Duration::from_secs(15);
 
@@ -79,6 +87,14 @@ impl Registration {
     }
 }
 
+/// A label that is not as it should be.
+struct Wrong {
+    entry: Entry,
+    change: Change,
+    /// When it is put right.
+    due: Instant,
+}
+
 /// What the labels follow from.
 pub(super) struct Keeper {
     pub(super) client: Client,
@@ -86,6 +102,8 @@ pub(super) struct Keeper {
     pub(super) policies: Arc<Policies>,
     pub(super) registration: watch::Receiver<Registration>,
     pub(super) metrics: Arc<Metrics>,
+    /// [`STANDING`].
+    pub(super) standing: Duration,
 }
 
 impl Keeper {
@@ -114,7 +132,8 @@ impl Keeper {
                     let now = Instant::now();
                     if let Some(name) = agenda.next(now) {
                         match self.wrong(&name) {
-                            Some((entry, change)) => {
+                            Some(Wrong { due, .. }) if due > now => agenda.is_early(name, due),
+                            Some(Wrong { entry, change, due: _ }) => {
                                 flights.spawn(patch(self.client.clone(), entry, change, Arc::clone(&self.metrics)));
                                 agenda.tried(name, now);
                                 earliest = now + PERIOD;
@@ -139,19 +158,25 @@ impl Keeper {
     }
 
     fn put_wrong(&self, agenda: &mut Agenda, names: impl IntoIterator<Item = String>) {
-        let now = Instant::now();
         for name in names {
-            if self.wrong(&name).is_some() {
-                agenda.put(name, now);
+            if let Some(wrong) = self.wrong(&name) {
+                agenda.put(name, wrong.due);
             }
         }
     }
 
-    fn wrong(&self, name: &str) -> Option<(Entry, Change)> {
+    fn wrong(&self, name: &str) -> Option<Wrong> {
         let entry = self.memory.entry(name)?;
-        let wanted = wanted(&self.registration.borrow(), &entry, &self.policies)?;
+        let registration = self.registration.borrow();
+        let wanted = wanted(&registration, &entry, &self.policies)?;
         let change = label::change(entry.carried.as_deref(), wanted)?;
-        Some((entry, change))
+        let due = match (change, &*registration) {
+            // An uninstall does not wait, and no policy has a say in it.
+            (Change::Add, _) | (Change::Remove, Registration::Absent | Registration::Unread) => entry.since,
+            (Change::Remove, Registration::Present { own_namespace: _ }) => entry.since + self.standing,
+        };
+        drop(registration);
+        Some(Wrong { entry, change, due })
     }
 }
 

@@ -46,7 +46,16 @@ pub(super) struct Entry {
     pub(super) version: String,
     /// It has been deleted and waits for its contents to go.
     pub(super) is_dying: bool,
+    /// Since when it has been so, as this process has heard.
+    pub(super) since: Instant,
     confirmed: Option<Instant>,
+}
+
+impl Entry {
+    /// Whether nobody has written it in between.
+    fn is_same(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.version == other.version
+    }
 }
 
 /// All namespaces.
@@ -75,9 +84,16 @@ impl Memory {
     pub(super) fn take(&self, event: Event<Metadata>) {
         match event {
             Event::Listed(objects) => {
-                let listed: HashMap<String, Entry> = objects.into_iter().filter_map(entry).collect();
+                let mut listed: HashMap<String, Entry> = objects.into_iter().filter_map(entry).collect();
                 let names = listed.keys().cloned().collect();
-                *self.write() = listed;
+                let mut entries = self.write();
+                for (name, now) in &mut listed {
+                    if let Some(before) = entries.get(name).filter(|before| before.is_same(now)) {
+                        now.since = before.since;
+                    }
+                }
+                *entries = listed;
+                drop(entries);
                 self.note(names);
             }
             Event::Changed(object) => {
@@ -156,11 +172,7 @@ impl Memory {
             }
         };
         let (_, found) = entry(object)?;
-        if let Some(known) = self
-            .write()
-            .get_mut(name)
-            .filter(|known| known.uid == found.uid && known.version == found.version)
-        {
+        if let Some(known) = self.write().get_mut(name).filter(|known| known.is_same(&found)) {
             known.confirmed = Some(Instant::now());
         }
         // Not remembered: the watch tells it in a moment, and what was deleted meanwhile would stay for ever.
@@ -215,6 +227,7 @@ fn entry(object: Metadata) -> Option<(String, Entry)> {
         uid: uid.unwrap_or_default(),
         version: resource_version.unwrap_or_default(),
         is_dying: deletion_timestamp.is_some(),
+        since: Instant::now(),
         confirmed: None,
     };
     Some((name, entry))

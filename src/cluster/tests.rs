@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
+use crate::inject::KubernetesVersion;
 
 mod api;
 
-use api::{ApiServer, Call, namespace};
+use api::{ApiServer, Call, Watching, namespace};
 
 const NAMESPACES: &str = "GET /api/v1/namespaces?";
 const OURS: &str = "heapship.io/inject";
@@ -43,6 +44,10 @@ impl Scene {
     }
 
     fn keep(&self) -> watch::Sender<Registration> {
+        self.keep_after(labels::STANDING)
+    }
+
+    fn keep_after(&self, standing: Duration) -> watch::Sender<Registration> {
         let (told, registration) = watch::channel(Registration::Unread);
         let keeper = Keeper {
             client: self.client.clone(),
@@ -50,6 +55,7 @@ impl Scene {
             policies: Arc::default(),
             registration,
             metrics: Arc::clone(&self.metrics),
+            standing,
         };
         tokio::spawn(keeper.run());
         told
@@ -280,29 +286,55 @@ async fn labels_are_put_right_once_the_registration_is_known_and_taken_away_with
     let labelled = namespace("asks", "9", &[OURS], Some("enabled"));
     call.answer(200, &labelled);
     scene.take(&labelled);
-    let call = scene.server.next("PATCH /api/v1/namespaces/silent?").await;
-    assert_eq!(
-        call.body["metadata"]["labels"],
-        json!({ "heapship.io/injection": null })
-    );
-    call.answer(200, &namespace("silent", "10", &[], None));
-    scene.take(&namespace("silent", "10", &[], None));
     assert!(scene.server.is_left_alone().await);
-    assert_eq!(scene.metrics.namespace_label_patches.get(), 2);
+    assert_eq!(scene.metrics.namespace_label_patches.get(), 1);
 
     told.send_replace(Registration::Absent);
-    let call = scene.server.next("PATCH /api/v1/namespaces/asks?").await;
-    assert_eq!(
-        call.body["metadata"]["labels"],
-        json!({ "heapship.io/injection": null })
-    );
-    call.answer(200, &namespace("asks", "11", &[OURS], None));
-    scene.take(&namespace("asks", "11", &[OURS], None));
-    let call = scene.server.next("PATCH /api/v1/namespaces/right?").await;
-    assert_eq!(
-        call.body["metadata"]["labels"],
-        json!({ "heapship.io/injection": null })
-    );
+    // The one that was written a moment ago comes last.
+    for name in ["silent", "right", "asks"] {
+        let call = scene
+            .server
+            .next(&format!("PATCH /api/v1/namespaces/{name}?"))
+            .await;
+        assert_eq!(
+            call.body["metadata"]["labels"],
+            json!({ "heapship.io/injection": null })
+        );
+        call.answer(200, &namespace(name, "11", &[OURS], None));
+        scene.take(&namespace(name, "11", &[OURS], None));
+    }
+}
+
+#[tokio::test]
+async fn a_label_is_taken_away_only_from_a_namespace_that_has_stood_for_a_while() {
+    for (standing, is_taken_away) in [(Duration::from_hours(1), false), (Duration::ZERO, true)] {
+        let mut scene = Scene::begin();
+        let told = scene.keep_after(standing);
+        told.send_replace(present());
+        scene.take(&namespace("silent", "6", &[], Some("enabled")));
+        if !is_taken_away {
+            assert!(scene.server.is_left_alone().await);
+            told.send_replace(Registration::Absent);
+        }
+        let call = scene.server.next("PATCH /api/v1/namespaces/silent?").await;
+        assert_eq!(
+            call.body["metadata"]["labels"],
+            json!({ "heapship.io/injection": null })
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_stands_since_it_was_written_and_not_since_it_was_listed() {
+    let scene = Scene::begin();
+    let since = || scene.memory.entry("a").unwrap().since;
+    scene.take(&namespace("a", "5", &[], None));
+    let written = since();
+    let same = serde_json::from_value(namespace("a", "5", &[], None)).unwrap();
+    scene.memory.take(Event::Listed(vec![same]));
+    assert_eq!(since(), written);
+    scene.take(&namespace("a", "6", &[], None));
+    assert!(since() > written);
 }
 
 #[tokio::test]
@@ -374,6 +406,89 @@ fn node(kubelet: &str) -> Value {
         "kubeletVersion": kubelet, "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "",
         "kubeProxyVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": "",
     } } })
+}
+
+/// Answers what a webhook asks at its start: the lists, then the watches, which are returned.
+async fn begin(api: &mut ApiServer, namespaces: &[Value]) -> [Watching; 2] {
+    let (mut of_namespaces, mut of_the_registration) = (None, None);
+    loop {
+        let call = api.next("GET /api").await;
+        let is_watch = call.line.contains("watch=true");
+        match (call.line.starts_with(NAMESPACES), is_watch) {
+            (true, false) => call.list("7", "", namespaces),
+            (true, true) => of_namespaces = Some(call.watch()),
+            (false, false) => call.list("7", "", &[json!({ "metadata": { "name": "heapship" } })]),
+            (false, true) => of_the_registration = Some(call.watch()),
+        }
+        (of_namespaces, of_the_registration) = match (of_namespaces, of_the_registration) {
+            (Some(one), Some(other)) => return [one, other],
+            some => some,
+        };
+    }
+}
+
+fn cluster() -> Arc<ArcSwap<Cluster>> {
+    Arc::new(ArcSwap::from_pointee(Cluster {
+        name: "test".to_owned(),
+        version: KubernetesVersion::NEWEST,
+        own_namespace: None,
+        env_files: false,
+    }))
+}
+
+#[tokio::test]
+async fn a_version_that_is_told_is_not_asked_for() {
+    for version in [Version::Told, Version::Asked] {
+        let (client, mut api) = ApiServer::start();
+        let cluster = cluster();
+        let told = Arc::clone(&cluster);
+        let watched = tokio::spawn(async move {
+            watch(client, Arc::default(), "heapship", &told, version, Arc::default()).await
+        });
+        let oldest = match version {
+            Version::Told => KubernetesVersion::NEWEST.to_string(),
+            Version::Asked => {
+                let (info, path) = self::version("1.36");
+                api.next(path).await.answer(200, &info);
+                "1.33".to_owned()
+            }
+        };
+        api.next(NAMESPACES).await.list("7", "", &[]);
+        assert!(watched.await.unwrap().is_ok());
+        assert_eq!(cluster.load().version.to_string(), oldest);
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_about_to_end_hears_of_namespaces_and_writes_no_labels() {
+    let (client, mut api) = ApiServer::start();
+    let watched = tokio::spawn(async move {
+        let version = Version::Told;
+        watch(
+            client,
+            Arc::default(),
+            "heapship",
+            &cluster(),
+            version,
+            Arc::default(),
+        )
+        .await
+    });
+    let [watching, _registration] = begin(&mut api, &[namespace("asks", "3", &[OURS], None)]).await;
+    let Watched {
+        namespaces,
+        mut tasks,
+        labels,
+    } = watched.await.unwrap().unwrap();
+    drop(api.next("PATCH /api/v1/namespaces/asks?").await);
+    labels.abort();
+    assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+    watching
+        .send("ADDED", &namespace("new", "8", &[OURS], None))
+        .await;
+    assert!(api.is_left_alone().await);
+    assert!(namespaces.find("new").is_some());
+    tasks.shutdown().await;
 }
 
 #[tokio::test]

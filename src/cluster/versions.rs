@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::inject::KubernetesVersion;
+use crate::inject::{Cluster, KubernetesVersion};
 
 use super::in_words;
 
@@ -68,14 +68,15 @@ pub(super) async fn ask(client: &Client) -> Result<KubernetesVersion, Error> {
 }
 
 /// Asks every so often, for ever. An answer that does not come leaves the last one in force.
-pub(super) async fn follow(client: Client, version: Arc<ArcSwap<KubernetesVersion>>) {
+pub(super) async fn follow(client: Client, cluster: Arc<ArcSwap<Cluster>>) {
     loop {
         sleep(INTERVAL).await;
+        let before = cluster.load().version;
         match ask(&client).await {
-            Ok(now) if now == **version.load() => {}
+            Ok(now) if now == before => {}
             Ok(now) => {
-                tracing::info!(from = %version.load(), to = %now, "the cluster's version changed");
-                version.store(Arc::new(now));
+                tracing::info!(from = %before, to = %now, "the cluster's version changed");
+                note(&cluster, now);
             }
             Err(error) => tracing::warn!(
                 %error,
@@ -83,6 +84,14 @@ pub(super) async fn follow(client: Client, version: Arc<ArcSwap<KubernetesVersio
             ),
         }
     }
+}
+
+/// From the next review on it counts.
+pub(super) fn note(cluster: &ArcSwap<Cluster>, version: KubernetesVersion) {
+    cluster.rcu(|cluster| Cluster {
+        version,
+        ..Cluster::clone(cluster)
+    });
 }
 
 async fn oldest(client: &Client) -> Result<KubernetesVersion, Error> {

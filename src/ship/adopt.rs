@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use super::arguments::Source;
 use super::ledger::Mark;
 use super::places::Place;
+use super::plan::{Manner, open};
 use super::presence::{Marks, Owner, Presence};
 use super::record::Identity;
-use super::shipper::Mode;
+use super::shipper::{End, Mode};
 use super::time::Time;
-use super::{Manner, open};
+
 use crate::key::KeyTemplate;
 use crate::shutdown::Signals;
 
@@ -44,6 +45,8 @@ struct Seen {
     left: Option<Holds>,
     /// After a failure.
     not_before: Option<Instant>,
+    /// What is held back may have room then, though nothing has changed.
+    held_until: Option<Instant>,
 }
 
 /// What a folder holds that a shipper would care for.
@@ -59,6 +62,8 @@ struct Holds {
 const LOOK: Duration = Duration::from_secs(15);
 /// After an adopted dump could not be shipped.
 const AGAIN: Duration = Duration::from_mins(1);
+/// Before it is looked again whether the quota has room: it counts in days.
+const HELD: Duration = Duration::from_hours(1);
 
 /// Looks after dead pods until the process is asked to end; then it does nothing more, and never returns.
 pub(super) async fn run(adopter: Option<Adopter>) {
@@ -151,7 +156,8 @@ impl Adopter {
         // Whoever is silent is not always dead: a JVM outlives its agent, and then another dump may come.
         let owner = marks.owner()?;
         let places = places(marks, &owner);
-        let adopt = seen.left != Some(holds(&marks.folder, &places)?);
+        let adopt =
+            seen.left != Some(holds(&marks.folder, &places)?) || seen.held_until.is_some_and(|at| at <= now);
         if !adopt && silent < self.remove_after {
             return Ok(());
         }
@@ -166,9 +172,14 @@ impl Adopter {
         let first_time = seen.left.is_some();
         seen.left = None;
         seen.not_before = Some(now + AGAIN);
-        let all = self
+        let end = self
             .adopt(marks, owner, places.clone(), presence, first_time)
             .await?;
+        if end == End::Lost {
+            // Whoever has it does what is to be done.
+            self.seen.remove(marks);
+            return Ok(());
+        }
         // What we did ourselves is no sign of life of theirs.
         let sign = marks.sign()?;
         // One that has appeared meanwhile is not among what is left.
@@ -178,15 +189,16 @@ impl Adopter {
         };
         if let Some(seen) = self.seen.get_mut(marks) {
             seen.sign = sign;
-            if all {
+            if matches!(end, End::Shipped | End::Held) {
                 *seen = Seen::new(sign, Instant::now());
                 seen.left = Some(left);
+                seen.held_until = (end == End::Held).then(|| Instant::now() + HELD);
             }
         }
         Ok(())
     }
 
-    /// Ships everything. Answers whether nothing is left.
+    /// Ships everything.
     async fn adopt(
         &self,
         marks: &Marks,
@@ -194,7 +206,7 @@ impl Adopter {
         places: Vec<Place>,
         presence: Presence,
         first_time: bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<End> {
         let Identity { namespace, pod, .. } = &owner.identity;
         if first_time {
             let folder = marks.folder.display();
@@ -208,10 +220,11 @@ impl Adopter {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let disk = open(&marks.folder, &places).map_err(io::Error::other)?;
         let by = Some(self.identity.clone());
+        let max_dumps = owner.max_dumps.unwrap_or(self.manner.max_dumps);
         let context = self.manner.context(disk, owner, Some(presence), by);
         let shipper = self
             .manner
-            .shipper(context, places, template, Mode::Adopt, Time::now());
+            .shipper(context, places, template, max_dumps, Mode::Adopt, Time::now());
         Ok(shipper.run(None).await)
     }
 
@@ -262,6 +275,7 @@ impl Seen {
             since,
             left: Some(Holds::default()),
             not_before: None,
+            held_until: None,
         }
     }
 }

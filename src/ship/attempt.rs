@@ -8,9 +8,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::sync::Semaphore;
-
 use super::codec::Codec;
 use super::ledger::{self, Disk, Entry, Mark, Stage, Step};
 use super::parts::part_size;
@@ -22,8 +19,10 @@ use super::record::{Identity, Record};
 use super::source::{self, FileBlocks};
 use super::store::{self, Cause, Connection, Store, UploadId};
 use super::time::Time;
+use super::turn::{Turns, Whose};
 use crate::destination::Destination;
 use crate::hprof::{NotHprof, Verdict};
+use bytes::Bytes;
 use send::sniff;
 
 /// What is the same for all dumps of an agent.
@@ -41,8 +40,8 @@ pub struct Context {
     pub shipped_by: Option<Identity>,
     /// The lock of a folder on a claim that pods share.
     pub presence: Option<Presence>,
-    /// Only who has it reads and sends: an agent's memory is measured for one dump at a time.
-    pub turn: Arc<Semaphore>,
+    /// Who may read and send.
+    pub turns: Arc<Turns>,
     /// Images by container.
     pub images: BTreeMap<String, String>,
     /// How dumps are compressed.
@@ -51,6 +50,29 @@ pub struct Context {
     pub threads: usize,
     /// Bytes of a part, unless the dump is huge.
     pub part_size: usize,
+}
+
+impl Context {
+    /// Whose dumps these are.
+    #[must_use]
+    pub fn whose(&self) -> Whose {
+        match self.shipped_by {
+            None => Whose::Own,
+            Some(_) => Whose::Adopted,
+        }
+    }
+
+    /// Nothing is removed from a folder on a claim in which another agent may be at work.
+    fn hold(&self) -> Result<(), Error> {
+        let Some(presence) = &self.presence else {
+            return Ok(());
+        };
+        match presence.is_held() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Lost),
+            Err(source) => Err(Error::Lock(source)),
+        }
+    }
 }
 
 /// Why the shipper believes that a dump is finished.
@@ -114,6 +136,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Another agent may be at work in the folder.
+    #[error("this agent has lost its lock of the folder; whoever has it ships the dump")]
+    Lost,
+    /// Nobody knows who has the folder.
+    #[error("cannot tell whether this agent still has its lock of the folder")]
+    Lock(#[source] io::Error),
     /// A bug of ours; the ledger knows where to go on.
     #[error("shipping the dump ended unexpectedly, which is a bug of heapship: {0}")]
     Panicked(String),
@@ -126,7 +154,7 @@ impl Error {
         match self {
             Self::Store(error) => error.cause.needs_a_person(),
             Self::Read { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
-            Self::Pipeline(_) | Self::Remove { .. } | Self::Panicked(_) => false,
+            Self::Pipeline(_) | Self::Remove { .. } | Self::Lost | Self::Lock(_) | Self::Panicked(_) => false,
         }
     }
 
@@ -135,7 +163,12 @@ impl Error {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             Self::Store(error) => Some(error.cause),
-            Self::Pipeline(_) | Self::Read { .. } | Self::Remove { .. } | Self::Panicked(_) => None,
+            Self::Pipeline(_)
+            | Self::Read { .. }
+            | Self::Remove { .. }
+            | Self::Lost
+            | Self::Lock(_)
+            | Self::Panicked(_) => None,
         }
     }
 }
@@ -269,6 +302,7 @@ impl Attempt {
     }
 
     fn delete(&self, context: &Context) -> Result<(), Error> {
+        context.hold()?;
         context.disk.delete(&self.file).map_err(|source| Error::Remove {
             path: self.file.clone(),
             source,
@@ -293,6 +327,7 @@ impl Attempt {
             self.keep(context, mark);
             return Ok(Outcome::Rejected(verdict, self.file.clone()));
         }
+        context.hold()?;
         let rejected = context
             .disk
             .reject(&self.entry.container, &self.file, &self.name)

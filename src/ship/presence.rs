@@ -33,12 +33,19 @@ pub struct Owner {
     pub images: BTreeMap<String, String>,
     /// How keys are made.
     pub key_template: String,
+    /// How many dumps the pod may ship in 24 hours; an older agent has not noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_dumps: Option<u32>,
 }
 
 /// The lock, held.
 #[derive(Debug)]
 pub struct Presence {
     lock: File,
+    /// Where it lies.
+    path: PathBuf,
+    /// Whether the volume has locks.
+    is_locked: bool,
 }
 
 /// The files of one agent in a pod's folder.
@@ -103,8 +110,12 @@ impl Marks {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let there = self.is_there(&lock)?;
-        Ok(there.then_some(Presence { lock }))
+        let presence = Presence {
+            lock,
+            path: self.lock(),
+            is_locked: true,
+        };
+        Ok(presence.is_there()?.then_some(presence))
     }
 
     /// Whose it is.
@@ -137,11 +148,15 @@ impl Marks {
             .truncate(false)
             .mode(MODE)
             .open(self.lock())?;
-        let presence = Presence { lock };
+        let mut presence = Presence {
+            lock,
+            path: self.lock(),
+            is_locked: false,
+        };
         // Before the lock: one who has adopted the folder must know at once that the pod lives.
         presence.renew();
         match flock(&presence.lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if self.is_there(&presence.lock)? => {}
+            Ok(()) if presence.is_there()? => presence.is_locked = true,
             Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
@@ -175,14 +190,6 @@ impl Marks {
         OpenOptions::new().read(true).write(true).open(self.lock())
     }
 
-    /// Somebody may have removed everything between opening and locking.
-    fn is_there(&self, lock: &File) -> io::Result<bool> {
-        match fs::metadata(self.lock()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            there => Ok(there?.ino() == lock.metadata()?.ino()),
-        }
-    }
-
     fn lock(&self) -> PathBuf {
         agents(&self.folder).join(format!("{}.lock", self.container))
     }
@@ -196,6 +203,28 @@ impl Presence {
     /// Gives a sign of life. A volume that does not take it has other troubles, which are said elsewhere.
     pub fn renew(&self) {
         drop(self.lock.set_modified(SystemTime::now()));
+    }
+
+    /// Whether nobody else has taken it. An NFS server gives a lock away when it has not heard from its holder for a lease,
+    /// and whoever was frozen for a day finds the folder removed. Asked by locking once more, which changes nothing for who
+    /// has the lock and takes it again where it is free.
+    ///
+    /// # Errors
+    /// When the volume does not answer.
+    pub fn is_held(&self) -> io::Result<bool> {
+        if !self.is_there()? {
+            return Ok(false);
+        }
+        // EIO is how NFS says of this file that its lock was lost; another file of that name can be locked again.
+        Ok(!self.is_locked || flock(&self.lock, FlockOperation::NonBlockingLockExclusive).is_ok())
+    }
+
+    /// Somebody may have removed everything, and made it again.
+    fn is_there(&self) -> io::Result<bool> {
+        match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            there => Ok(there?.ino() == self.lock.metadata()?.ino()),
+        }
     }
 }
 
@@ -215,6 +244,7 @@ mod tests {
             },
             images: BTreeMap::from([("app".to_owned(), "shop:1".to_owned())]),
             key_template: "{pod}".to_owned(),
+            max_dumps: Some(3),
         }
     }
 
@@ -236,5 +266,31 @@ mod tests {
             assert!(marks.begin(&owner(node)).unwrap().is_some());
             assert_eq!(marks.owner().unwrap(), owner("a"));
         }
+    }
+
+    #[test]
+    fn a_lock_that_another_agent_has_or_that_is_gone_is_no_longer_held() {
+        let root = tempfile::tempdir().unwrap();
+        let marks = Marks {
+            folder: root.path().to_owned(),
+            container: "app".to_owned(),
+        };
+        let begin = || marks.begin(&owner("a")).unwrap().unwrap();
+        let presence = begin();
+        assert!(presence.is_held().unwrap() && presence.is_held().unwrap());
+        assert!(marks.take().unwrap().is_none(), "asking has not let it go");
+
+        // What becomes of it when the lease is over.
+        flock(&presence.lock, FlockOperation::Unlock).unwrap();
+        assert!(presence.is_held().unwrap(), "nobody wanted it");
+        flock(&presence.lock, FlockOperation::Unlock).unwrap();
+        let adopter = marks.take().unwrap().unwrap();
+        assert!(!presence.is_held().unwrap());
+        drop(adopter);
+
+        marks.remove();
+        assert!(!presence.is_held().unwrap());
+        let _next = begin();
+        assert!(!presence.is_held().unwrap());
     }
 }

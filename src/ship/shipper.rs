@@ -36,6 +36,19 @@ pub enum Mode {
     Adopt,
 }
 
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// Every dump that was seen has been shipped, or waits for somebody with good reason.
+    Shipped,
+    /// Not every one.
+    Left,
+    /// The newest of a pod that should be dead waits until the quota has room for it.
+    Held,
+    /// Another agent has the folder.
+    Lost,
+}
+
 /// What the loop knows.
 pub struct Shipper {
     pub(super) context: Arc<Context>,
@@ -122,9 +135,8 @@ impl Shipper {
         }
     }
 
-    /// Runs until a signal comes, or else than for [`Mode::Watch`] until nothing is left to do. Answers whether every dump that was seen
-    /// has been shipped, or waits for somebody with good reason.
-    pub async fn run(mut self, mut signals: Option<&mut Signals>) -> bool {
+    /// Runs until a signal comes, or else than for [`Mode::Watch`] until nothing is left to do.
+    pub async fn run(mut self, mut signals: Option<&mut Signals>) -> End {
         let mut watcher = Watcher::new();
         let mut running: Option<Running> = None;
         loop {
@@ -132,14 +144,19 @@ impl Shipper {
                 watcher.watch(place.directory());
                 watcher.watch(&self.context.disk.claimed(&place.source.name));
             }
-            self.give_a_sign(Instant::now());
+            if !self.give_a_sign(Instant::now()) {
+                tracing::warn!(
+                    "another agent has taken over this folder of dumps: it goes on with what is there"
+                );
+                return if self.ending { End::Left } else { End::Lost };
+            }
             self.recover();
             self.look(Instant::now());
             if running.is_none() {
                 running = self.next_task().map(spawn(&self.context));
             }
             if running.is_none() && (self.mode != Mode::Watch || self.ending) && self.is_done() {
-                return self.all_shipped();
+                return self.end();
             }
             tokio::select! {
                 () = watcher.changed() => {}
@@ -151,7 +168,7 @@ impl Shipper {
                 signal = next_of(&mut signals) => {
                     if self.ending {
                         tracing::warn!(signal, "asked again to end: leaving at once, unshipped dumps stay where they are");
-                        return false;
+                        return End::Left;
                     }
                     tracing::info!(signal, "asked to end: shipping what is there");
                     self.ending = true;
@@ -232,19 +249,28 @@ impl Shipper {
         }
     }
 
-    /// Whether what is held back for the quota must go now or never.
-    fn is_last_chance(&self) -> bool {
-        self.ending || self.mode == Mode::Adopt
+    /// Whether what is held back for the quota must go now or never, after so many uploads. A pod that should be dead and goes
+    /// on dumping has its last chance once.
+    fn is_last_chance(&self, uploads: usize) -> bool {
+        let is_spent = usize::try_from(self.max_dumps).is_ok_and(|max| uploads > max);
+        self.ending || self.mode == Mode::Adopt && !is_spent
     }
 
-    fn give_a_sign(&mut self, now: Instant) {
+    /// Every few seconds. Answers whether the folder is still ours; where the volume does not answer, that is found out later.
+    fn give_a_sign(&mut self, now: Instant) -> bool {
         let fresh = |at: Instant| now.saturating_duration_since(at) < RESCAN;
-        if let Some(presence) = &self.context.presence
-            && !self.renewed.is_some_and(fresh)
-        {
-            presence.renew();
-            self.renewed = Some(now);
+        let Some(presence) = &self.context.presence else {
+            return true;
+        };
+        if self.renewed.is_some_and(fresh) {
+            return true;
         }
+        if presence.is_held().is_ok_and(|is_held| !is_held) {
+            return false;
+        }
+        presence.renew();
+        self.renewed = Some(now);
+        true
     }
 
     /// Whether nothing is left that this process can do.
@@ -258,7 +284,7 @@ impl Shipper {
     }
 
     /// Says what is left behind.
-    fn all_shipped(&self) -> bool {
+    fn end(&self) -> End {
         for dump in self.tracked.iter().filter(|dump| dump.given_up) {
             let (container, dump, file) = (&dump.entry.container, &dump.entry.file, dump.file.display());
             tracing::warn!(container, dump, "not shipped: the dump is kept in {file}");
@@ -271,7 +297,13 @@ impl Shipper {
                 "not shipped: nothing of a dump had been written yet; the file is kept in {file}"
             );
         }
-        self.unclaimed.is_empty() && self.tracked.iter().all(|dump| !dump.given_up)
+        if !self.unclaimed.is_empty() || self.tracked.iter().any(|dump| dump.given_up) {
+            End::Left
+        } else if self.mode == Mode::Adopt && self.held.is_some() {
+            End::Held
+        } else {
+            End::Shipped
+        }
     }
 
     fn pause(&self, now: Instant) -> Duration {
@@ -302,15 +334,23 @@ fn spawn(context: &Arc<Context>) -> impl Fn(Task) -> Running {
         let (Task::Ship(attempt) | Task::Drop(attempt)) = &task;
         let (name, container) = (attempt.name.clone(), attempt.entry.container.clone());
         let handle = tokio::spawn(async move {
-            let _turn = context.turn.acquire().await;
-            match task {
-                Task::Ship(mut attempt) => {
-                    let result = attempt.ship(&context).await;
-                    (attempt, result)
-                }
-                Task::Drop(mut attempt) => {
-                    let result = attempt.drop_it(&context).await;
-                    (attempt, result)
+            let (is_shipped, mut attempt) = match task {
+                Task::Ship(attempt) => (true, attempt),
+                Task::Drop(attempt) => (false, attempt),
+            };
+            loop {
+                let turn = context.turns.take(context.whose()).await;
+                let work = async {
+                    if is_shipped {
+                        attempt.ship(&context).await
+                    } else {
+                        attempt.drop_it(&context).await
+                    }
+                };
+                tokio::select! {
+                    result = work => return (attempt, result),
+                    // Like an end at this point: the entry knows where to go on.
+                    () = turn.is_wanted_back() => {}
                 }
             }
         });

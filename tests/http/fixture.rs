@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use heapship::admission::namespaces::{Known, Namespaces};
 use heapship::admission::server::{self, Counts, Server};
 use heapship::admission::tls::{Certificate, Files, Served, server_config};
@@ -71,14 +72,12 @@ impl Webhook {
         let admission = Admission {
             namespaces: options.namespaces,
             policies: Arc::default(),
-            cluster: Cluster {
+            cluster: Arc::new(ArcSwap::from_pointee(Cluster {
                 name: "test".to_owned(),
                 version: KubernetesVersion::NEWEST,
                 own_namespace: None,
                 env_files: false,
-            },
-            version: None,
-            env_files: Arc::default(),
+            })),
         };
         let router = http::router(Arc::new(admission), None, Arc::clone(&metrics), options.http);
         let counts = Counts {

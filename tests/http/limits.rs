@@ -75,6 +75,45 @@ async fn a_review_whose_turn_does_not_come_is_admitted_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_reviews_are_worked_on_together_only_as_far_as_their_values_fit_into_memory() {
+    let gate = Arc::new(Gate::default());
+    let webhook = Webhook::start(Options {
+        namespaces: Arc::clone(&gate) as Arc<dyn Namespaces>,
+        http: http::Limits {
+            turns: 4,
+            patience: Duration::from_millis(500),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let tls = webhook.authority.http1();
+    let slow = Caller::connect(webhook.address, Arc::clone(&tls)).await.unwrap();
+    let slow = tokio::spawn(async move { slow.review(review("slow", &asking(600_000))).await });
+    until("one large review is being worked on", async || {
+        (gate.waiting.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    let caller = Caller::connect(webhook.address, Arc::clone(&tls)).await.unwrap();
+    let reply = caller.review(review("late", &asking(600_000))).await.unwrap();
+    let answer = response(&reply.body).0.response.unwrap();
+    assert!(answer.warnings.unwrap()[0].contains("overloaded"));
+    assert_eq!(gate.waiting.load(Ordering::SeqCst), 1);
+    // Small ones go on beside it.
+    let small = tokio::spawn(async move { caller.review(review("small", &asking(512))).await });
+    until("a small review is being worked on", async || {
+        (gate.waiting.load(Ordering::SeqCst) == 2).then_some(())
+    })
+    .await;
+    *gate.open.lock().unwrap() = true;
+    gate.opened.notify_all();
+    for task in [slow, small] {
+        let answer = response(&task.await.unwrap().unwrap().body).0.response.unwrap();
+        assert!(answer.allowed && answer.warnings.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_for_bodies_is_bounded_and_given_back() {
     let webhook = Webhook::start(Options {
         http: http::Limits {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{fs::FlockOperation, process::Signal};
 
 use super::scene::{SOON, Scene, any_dump};
 use crate::support::{process::Process, wait::until};
@@ -312,4 +312,53 @@ fn a_dump_that_comes_after_a_silent_folder_was_found_empty_is_adopted_too() {
         (scene.records().len() == 3).then_some(())
     });
     Scene::end(living);
+}
+
+#[test]
+fn a_pod_that_should_be_dead_and_goes_on_dumping_keeps_its_own_quota_with_one_last_dump_beyond_it() {
+    let scene = Scene::with_folder();
+    let mut dying = Process::spawn(agent(&scene, DEAD).args(["--max-dumps", "1"]));
+    dying.line("watching for heap dumps", SOON);
+    put(&scene, DEAD);
+    dying.line("shipped ", SOON);
+    dying.kill();
+    put(&scene, DEAD);
+    let living = start(&scene, LIVING);
+    until("the last one is shipped", SOON, || {
+        (scene.records().len() == 2).then_some(())
+    });
+    put(&scene, DEAD);
+    living.line("held back", SOON);
+    // Others are shipped meanwhile, and it still lies there.
+    put(&scene, LIVING);
+    until("an own dump is shipped", SOON, || {
+        (scene.records().len() == 3).then_some(())
+    });
+    assert!(!entries(&scene, DEAD).is_empty());
+    let lines = Scene::end(living);
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("held back")).count(),
+        1,
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_agent_that_has_lost_its_lock_touches_nothing_until_it_has_it_again() {
+    let scene = Scene::with_folder();
+    let agent = start(&scene, LIVING);
+    let lock = folder(&scene, LIVING).join(".heapship/agents/app.lock");
+    // As after a day in which it was frozen: its folder was removed, and another has it.
+    fs::remove_file(&lock).unwrap();
+    let others = fs::File::create(&lock).unwrap();
+    rustix::fs::flock(&others, FlockOperation::LockExclusive).unwrap();
+    agent.line("another agent has taken over", SOON);
+    agent.line("another heapship-agent is at work", SOON);
+    put(&scene, LIVING);
+    assert!(scene.records().is_empty());
+    drop(others);
+    until("it ships again", SOON, || {
+        (scene.records().len() == 1).then_some(())
+    });
+    Scene::end(agent);
 }

@@ -47,7 +47,8 @@ fn lines(found: &Found) -> Vec<Line> {
             )),
             (false, true) => lines.push(
                 Line::warning(format!(
-                    "{name} carries the label {} and nothing asks there: its pods are sent for nothing",
+                    "{name} carries the label {} and nothing asks there: its pods are sent for nothing until the webhook removes it, \
+                     two minutes after the namespace was last written",
                     names::INJECTION_LABEL
                 ))
                 .remedy(format!("kubectl label namespace {name} {}-", names::INJECTION_LABEL)),

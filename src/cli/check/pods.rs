@@ -36,7 +36,11 @@ impl Pods {
 
 pub(super) fn judge(found: &Found) -> Section {
     let lines = match &found.pods {
-        Ok(pods) => lines(pods),
+        Ok(pods) => {
+            let mut lines = lines(pods);
+            lines.extend(suspects(pods, found));
+            lines
+        }
         Err(refusal) => vec![Line::unread("the pods", refusal, names::VIEWER_ROLE)],
     };
     Section { name: "pods", lines }
@@ -92,6 +96,8 @@ fn partial(pods: &Pods) -> Vec<Line> {
     grouped(
         pods.seen.iter().filter(|pod| !pod.over),
         |pod| match &pod.injection {
+            // A restart would go the same way; its agent is told about below.
+            Injection::Partial(_) if pod.agents.iter().any(|agent| agent.is_stripped) => None,
             Injection::Partial(missing) => Some(missing.join("; ")),
             Injection::Whole | Injection::Missed(_) | Injection::LeftAlone(..) | Injection::NotWanted => None,
         },
@@ -148,7 +154,9 @@ fn agents(pods: &Pods) -> Vec<Line> {
     for pod in pods.seen.iter().filter(|pod| !pod.over) {
         for agent in &pod.agents {
             if let Some(trouble) = agent.trouble() {
-                let what = if agent.holds_the_pod() {
+                let what = if agent.is_stripped {
+                    "it never ends and holds the application in Init"
+                } else if agent.holds_the_pod() {
                     "it cannot start and holds the application in Init"
                 } else {
                     "the agent does not work"
@@ -176,6 +184,30 @@ fn agents(pods: &Pods) -> Vec<Line> {
         .collect();
     lines.extend(rest(all, Level::Fault));
     lines
+}
+
+/// Who may have stripped agents. What was called before us had nothing of ours in its hands.
+fn suspects(pods: &Pods, found: &Found) -> Option<Line> {
+    let mut agents = pods
+        .seen
+        .iter()
+        .filter(|pod| !pod.over)
+        .flat_map(|pod| &pod.agents);
+    if !agents.any(|agent| agent.is_stripped) {
+        return None;
+    }
+    let names = found.registrations.as_ref().ok()?.iter();
+    let after: Vec<_> = names
+        .filter(|name| **name > found.registration_name)
+        .map(String::as_str)
+        .collect();
+    (!after.is_empty()).then(|| {
+        Line::warning(format!(
+            "called after {}, and so the ones that can have removed restartPolicy: {}",
+            found.registration_name,
+            after.join(", ")
+        ))
+    })
 }
 
 fn left_alone(pods: &Pods) -> Vec<Line> {

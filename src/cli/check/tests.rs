@@ -178,6 +178,22 @@ fn pods_of_which_another_webhook_took_something() {
 }
 
 #[test]
+fn pods_whose_agent_another_webhook_made_an_init_container() {
+    let mut found = healthy();
+    let mut stripped = injected(&pod("shop-7d4-a", Some("shop-7d4")));
+    let agent = stripped["spec"]["initContainers"][0].as_object_mut().unwrap();
+    agent.remove("restartPolicy");
+    stripped["status"] = json!({ "phase": "Pending", "initContainerStatuses": [
+        { "name": "heapship-agent", "restartCount": 0, "state": { "running": { "startedAt": "2026-11-26T00:00:00Z" } } },
+    ] });
+    found.pods = Ok(seen(&[stripped]));
+    found.registrations = Ok(["cert-manager-webhook", "heapship", "old-injector"]
+        .map(str::to_owned)
+        .into());
+    insta::assert_snapshot!(sections(&found, &["pods"]));
+}
+
+#[test]
 fn what_the_api_server_fills_in_is_no_difference() {
     let mut live = injected(&pod("bare", None));
     let agent = &mut live["spec"]["initContainers"][0];

@@ -20,6 +20,9 @@ pub struct Agent {
     pub key: String,
     /// The Secret that its credentials come from, where there is one.
     pub secret: Option<String>,
+    /// Whether another webhook has dropped its `restartPolicy: Always`, as a typed round trip of an old library does: the
+    /// kubelet waits then until it ends, which it never does.
+    pub is_stripped: bool,
     /// What it does now.
     pub state: State,
     /// How often it was started again.
@@ -89,10 +92,13 @@ fn agent(pod: &Value, container: &Value) -> Agent {
         [only] => key(pod, &told).replace("{container}", only),
         _ => key(pod, &told),
     };
+    let destination = told(variable::DESTINATION);
     Agent {
+        // Other containers of ours have no destination, and are to end.
+        is_stripped: !destination.is_empty() && container["restartPolicy"] != "Always",
         program: text(&container["command"][0]),
         of,
-        destination: told(variable::DESTINATION),
+        destination,
         key,
         secret: container["envFrom"][0]["secretRef"]["name"]
             .as_str()
@@ -180,13 +186,19 @@ impl Agent {
     #[must_use]
     pub fn holds_the_pod(&self) -> bool {
         let never_ran = matches!(self.state, State::Waiting(..)) && self.last.is_none();
-        (never_ran || prepares(&self.container)) && self.trouble().is_some()
+        (never_ran || self.is_stripped || prepares(&self.container)) && self.trouble().is_some()
     }
 
     /// What to look at.
     #[must_use]
     pub fn evidence(&self, namespace: &str, pod: &str) -> String {
         let container = &self.container;
+        if self.is_stripped {
+            return format!(
+                "update the webhook that did it, or keep these pods from it (kubectl get mutatingwebhookconfigurations); until then \
+                 annotate them heapship.io/agent: \"off\" or heapship.io/inject: \"false\", then: kubectl delete pod {pod} -n {namespace}"
+            );
+        }
         match (&self.state, &self.last) {
             (State::Waiting(..), None) => format!("kubectl describe pod {pod} -n {namespace}"),
             (State::Waiting(..), Some(_)) => {
@@ -202,6 +214,9 @@ impl Agent {
     /// a node's or a store's past.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
+        if self.is_stripped {
+            return Some("another webhook has removed its restartPolicy: Always".to_owned());
+        }
         let last = self.last.as_ref().map(Ended::words);
         match &self.state {
             // PodInitializing is the way of every pod.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use arc_swap::ArcSwap;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,10 +20,10 @@ use crate::admission::{Admission, http, rotation};
 use crate::certificates::authority::Authority;
 use crate::certificates::objects::Complaints;
 use crate::certificates::secret::{self, Outlets, Place};
-use crate::certificates::serving::{Candidates, Demand, Proof, Serving};
+use crate::certificates::serving::{Candidates, Demand, Serving};
 use crate::certificates::trust::Standing;
 use crate::certificates::{Lifetimes, SETTLE, Service, provided, registration};
-use crate::cluster::{self, Watched};
+use crate::cluster::{self, Version, Watched};
 use crate::events::outbox::Outbox;
 use crate::events::post::post;
 use crate::inject::{Cluster, KubernetesVersion};
@@ -62,6 +63,8 @@ pub(super) enum Source {
     /// The replicas themselves.
     SelfManaged { place: Place, lifetimes: Lifetimes },
 }
+
+const ENDED_BY_ITSELF: &str = "a part of the webhook ended by itself, which is a bug: please report it";
 
 /// Serves until a signal.
 pub(super) fn serve(prepared: Prepared) -> anyhow::Result<()> {
@@ -118,44 +121,46 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     let api = registration.as_ref().zip(client.clone());
     keep_certificates(&mut tasks, source, api, served, &readiness, &metrics);
 
+    let version = match kubernetes_version {
+        Some(_) => Version::Told,
+        None => Version::Asked,
+    };
+    let cluster = Arc::new(ArcSwap::from_pointee(Cluster {
+        name: cluster_name,
+        version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
+        own_namespace: namespace,
+        env_files: false,
+    }));
     let name = registration.map(|registration| registration.name);
     let watched = async {
-        match name.zip(client) {
-            Some((name, client)) => {
-                let Watched {
-                    namespaces,
-                    version,
-                    env_files,
-                } = watch_cluster(client, &policies, &name, &metrics).await;
-                (namespaces, Some(version), env_files)
-            }
-            None => (
-                Arc::new(Known::default()) as Arc<dyn Namespaces>,
-                None,
-                Arc::default(),
-            ),
-        }
+        let (name, client) = name.zip(client)?;
+        Some(watch_cluster(client, &policies, &name, &cluster, version, &metrics).await)
     };
-    let (namespaces, asked, env_files) = tokio::select! {
+    let watched = tokio::select! {
         watched = watched => watched,
         signal = signals.next() => {
             tracing::info!(signal, "asked to end before anything was served");
             return Ok(());
         }
+        _ = tasks.join_next() => bail!(ENDED_BY_ITSELF),
+    };
+    let (namespaces, mut following, labels) = match watched {
+        Some(Watched {
+            namespaces,
+            tasks,
+            labels,
+        }) => (namespaces, tasks, Some(labels)),
+        None => (
+            Arc::new(Known::default()) as Arc<dyn Namespaces>,
+            JoinSet::new(),
+            None,
+        ),
     };
     readiness.fulfil(Wait::Cluster);
     let admission = Admission {
         namespaces,
         policies,
-        cluster: Cluster {
-            name: cluster_name,
-            version: kubernetes_version.unwrap_or(KubernetesVersion::NEWEST),
-            own_namespace: namespace,
-            env_files: false,
-        },
-        // What a person says about the version goes.
-        version: asked.filter(|_| kubernetes_version.is_none()),
-        env_files,
+        cluster,
     };
     let counts = Counts {
         connections: metrics.connections.clone(),
@@ -174,14 +179,21 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
         .run(async {
             tokio::select! {
                 signal = signals.next() => tracing::info!(signal, "asked to end"),
-                // None of them ends by itself. Without it certificates would expire one day: better to start anew.
+                // None of them ends by itself. Without it certificates would expire one day, or namespaces be as they
+                // were: better to start anew.
                 _ = tasks.join_next() => has_failed = true,
+                Some(_) = following.join_next() => has_failed = true,
+            }
+            // The others go on until the last call is answered.
+            if let Some(labels) = labels {
+                labels.abort();
             }
         })
         .await;
+    following.shutdown().await;
     tasks.shutdown().await;
     if has_failed {
-        bail!("a part of the webhook ended by itself, which is a bug: please report it");
+        bail!(ENDED_BY_ITSELF);
     }
     Ok(())
 }
@@ -205,12 +217,11 @@ fn keep_certificates(
 ) {
     let candidates = Candidates::default();
     let (standing_sender, standing) = watch::channel(Standing::Unknown);
-    let is_registered = api.is_some();
     // What is so already is not waited for: the first line of the log may be taken for readiness.
     if served.current().is_some() {
         readiness.fulfil(Wait::Certificate);
     }
-    if !is_registered {
+    if api.is_none() {
         readiness.fulfil(Wait::Registration);
     }
     let mut truth = None;
@@ -250,10 +261,10 @@ fn keep_certificates(
             lifetimes.settle()
         }
     };
-    let (demand, proof) = match (is_registered, truth.is_some()) {
-        (false, _) => (Demand::Nothing, Proof::Nothing),
-        (true, false) => (Demand::Trusted { settle }, Proof::Injected),
-        (true, true) => (Demand::Trusted { settle }, Proof::Accepted),
+    let demand = if api.is_some() {
+        Demand::Trusted { settle }
+    } else {
+        Demand::Nothing
     };
     if let Some((Registration { name, service }, client)) = api {
         let keeper = registration::Keeper::new(
@@ -270,7 +281,6 @@ fn keep_certificates(
         candidates,
         standing,
         demand,
-        proof,
         served,
         readiness: Arc::clone(readiness),
         metrics: Arc::clone(metrics),
@@ -283,6 +293,8 @@ async fn watch_cluster(
     client: Client,
     policies: &Arc<Policies>,
     registration: &str,
+    cluster: &Arc<ArcSwap<Cluster>>,
+    version: Version,
     metrics: &Arc<Metrics>,
 ) -> Watched {
     let mut complaints = Complaints::about("cluster");
@@ -291,6 +303,8 @@ async fn watch_cluster(
             client.clone(),
             Arc::clone(policies),
             registration,
+            cluster,
+            version,
             Arc::clone(metrics),
         );
         match watched.await {

@@ -91,14 +91,9 @@ impl Document {
                 texts.insert(key, text.trim().to_owned());
             }
         }
-        if texts.contains_key(&Key::Inject) {
-            let problem = "spec.settings.inject is for annotations: use spec.mode".to_owned();
-            return Err(Error::Inconsistent {
-                policy: name,
-                problem,
-            });
-        }
-        let checked = check_store(&store).and_then(|()| check_agent(&agent));
+        let checked = check_mode(&texts)
+            .and_then(|()| check_store(&store))
+            .and_then(|()| check_agent(&agent));
         if let Err(problem) = checked {
             return Err(Error::Inconsistent {
                 policy: name,
@@ -106,7 +101,6 @@ impl Document {
             });
         }
         let limits = limits.into_limits(&name)?;
-        let settings = texts;
         Ok(Policy {
             name,
             priority,
@@ -114,7 +108,7 @@ impl Document {
             namespaces,
             namespace_selector,
             pod_selector,
-            settings,
+            settings: texts,
             limits,
             store,
             agent,
@@ -228,6 +222,13 @@ fn check(key: Key, text: &str) -> Result<(), String> {
         Key::JavaOptionsVariable => VariableName::read(text).map(drop),
         Key::MaxDumps => NonZeroU32::read(text).map(drop),
     }
+}
+
+fn check_mode(settings: &BTreeMap<Key, String>) -> Result<(), String> {
+    if settings.contains_key(&Key::Inject) {
+        return Err("spec.settings.inject is for annotations: use spec.mode".to_owned());
+    }
+    Ok(())
 }
 
 /// What a pod would be refused for, or an agent could not start with, is refused here: once, and with the place.

@@ -42,9 +42,8 @@ impl Shipper {
             }
         }
         let quota::Decision { ship, hold, drop } = quota::decide(&uploads, ready.len(), self.max_dumps, wall);
-        let held = hold
-            .filter(|_| !self.is_last_chance())
-            .and_then(|at| ready.get(at));
+        let is_last_chance = self.is_last_chance(uploads.len());
+        let held = hold.filter(|_| !is_last_chance).and_then(|at| ready.get(at));
         let held = held.map(|(attempt, _)| attempt.name.clone());
         if held.is_some() && held != self.held {
             tracing::warn!(
@@ -67,7 +66,7 @@ impl Shipper {
         {
             return Some(Task::Drop(ready.swap_remove(at).0));
         }
-        let last = hold.filter(|_| self.is_last_chance()).and_then(|at| due(&[at]));
+        let last = hold.filter(|_| is_last_chance).and_then(|at| due(&[at]));
         last.map(|at| Task::Ship(ready.swap_remove(at).0))
     }
 }
@@ -107,7 +106,7 @@ mod tests {
             identity: Identity::default(),
             shipped_by: None,
             presence: None,
-            turn: Arc::new(tokio::sync::Semaphore::new(1)),
+            turns: Arc::default(),
             images: BTreeMap::new(),
             codec: Codec::Gzip,
             threads: 1,
