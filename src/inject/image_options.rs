@@ -8,7 +8,8 @@
 //!
 //! Rules of the kubelet (1.36.3, `kubelet_pods.go`, `env_util.go`): the volume is an `emptyDir`, mounted by init containers
 //! only and never by one that reads a key of it. A key that is missing is skipped where the reference is optional, but a
-//! *file* that is missing or cannot be parsed holds the container for ever. So the files are there, and empty, before
+//! *file* that is missing or cannot be parsed, or a volume that nobody mounts, holds the container for ever (seen on a real
+//! one, too). So the files are there, and empty, before
 //! anything of the application's image runs: the container that fills the tools volume makes them.
 
 use serde_json::{Value, json};

@@ -165,7 +165,7 @@ fn a_pod_tells_the_agent_its_task_by_variables() {
         "{cluster}/{workload}/{uid}/{container}-{time}.hprof",
     );
     agent
-        .env("HEAPSHIP_BORROWED_IMAGE", "true")
+        .env("HEAPSHIP_REPLACED_OPTIONS", "JAVA_TOOL_OPTIONS,_JAVA_OPTIONS")
         .env("JAVA_TOOL_OPTIONS", "-Dimage=1");
     // Two containers whose JVMs have the same PID and died in the same millisecond.
     for container in ["web", "worker"] {
