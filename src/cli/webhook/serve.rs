@@ -9,11 +9,11 @@ use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use kube::Client;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::admission::health::{self, Readiness, Wait};
-use crate::admission::namespaces::{Known, Namespaces};
+use crate::admission::namespaces::{self, Namespaces};
 use crate::admission::server::{Counts, Limits, Server};
 use crate::admission::tls::{Files, Served};
 use crate::admission::{Admission, http, rotation};
@@ -132,30 +132,19 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
         env_files: false,
     }));
     let name = registration.map(|registration| registration.name);
-    let watched = async {
-        let (name, client) = name.zip(client)?;
-        Some(watch_cluster(client, &policies, &name, &cluster, version, &metrics).await)
-    };
-    let watched = tokio::select! {
-        watched = watched => watched,
+    let known = tokio::select! {
+        known = know(name.zip(client), &policies, &cluster, version, &metrics) => known,
         signal = signals.next() => {
             tracing::info!(signal, "asked to end before anything was served");
             return Ok(());
         }
         _ = tasks.join_next() => bail!(ENDED_BY_ITSELF),
     };
-    let (namespaces, mut following, labels) = match watched {
-        Some(Watched {
-            namespaces,
-            tasks,
-            labels,
-        }) => (namespaces, tasks, Some(labels)),
-        None => (
-            Arc::new(Known::default()) as Arc<dyn Namespaces>,
-            JoinSet::new(),
-            None,
-        ),
-    };
+    let Known {
+        namespaces,
+        mut following,
+        labels,
+    } = known;
     readiness.fulfil(Wait::Cluster);
     let admission = Admission {
         namespaces,
@@ -286,6 +275,40 @@ fn keep_certificates(
         metrics: Arc::clone(metrics),
     };
     tasks.spawn(serving.run());
+}
+
+/// What is known of the cluster, and who keeps it current.
+struct Known {
+    namespaces: Arc<dyn Namespaces>,
+    following: JoinSet<()>,
+    labels: Option<AbortHandle>,
+}
+
+/// Learns of the cluster where a registration of this name tells that there is one.
+async fn know(
+    registered: Option<(String, Client)>,
+    policies: &Arc<Policies>,
+    cluster: &Arc<ArcSwap<Cluster>>,
+    version: Version,
+    metrics: &Arc<Metrics>,
+) -> Known {
+    let Some((name, client)) = registered else {
+        return Known {
+            namespaces: Arc::new(namespaces::Known::default()),
+            following: JoinSet::new(),
+            labels: None,
+        };
+    };
+    let Watched {
+        namespaces,
+        tasks,
+        labels,
+    } = watch_cluster(client, policies, &name, cluster, version, metrics).await;
+    Known {
+        namespaces,
+        following: tasks,
+        labels: Some(labels),
+    }
 }
 
 /// Begins to watch the cluster; an API server that cannot be reached is waited for.
