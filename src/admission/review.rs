@@ -60,7 +60,7 @@ pub enum Namespaced<'a> {
     Workload(&'a RawValue),
 }
 
-/// Group and resource of what people write to have pods made. Not ReplicaSets, which Deployments write; what other
+/// Group and resource of what people write to have pods made. Not `ReplicaSets`, which Deployments write; what other
 /// controllers define is nothing that a registration could name beforehand.
 pub const WORKLOADS: [(&str, &str); 5] = [
     ("apps", "deployments"),
