@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::destination::Scheme;
 use crate::inject::plan::Plan;
+use crate::inject::proof::Proof;
 use crate::inject::replaced::Replaced;
 use crate::names;
 use crate::patch::{Draft, Place};
@@ -24,10 +25,12 @@ mod environment;
 pub mod expansion;
 mod identity;
 pub mod java_options;
+mod launchers;
 mod options;
 mod plan;
 mod pod;
 mod pre_stop;
+mod proof;
 pub mod reasons;
 pub mod replaced;
 mod resources;
@@ -291,15 +294,32 @@ fn patched(
         qos: resources::qos(pod),
     };
     // A pod that is left alone after all has had no steps: what was said on the way is dropped with the draft.
-    run(&mut plan)?;
+    let attach = run(&mut plan)?;
     let Plan {
-        draft, notes: said, ..
+        draft,
+        targets,
+        notes: said,
+        ..
     } = plan;
+    let (patch, patched) = draft
+        .finish()
+        .map_err(|error| Skip::Internal(error.to_string()))?;
+    if !patch.0.is_empty() {
+        let proof = Proof {
+            before: pod,
+            after: &patched,
+            settings,
+            targets: &targets,
+            attach: &attach,
+        };
+        proof.check().map_err(Skip::Internal)?;
+    }
     *notes = said;
-    draft.finish().map_err(|error| Skip::Internal(error.to_string()))
+    Ok((patch, patched))
 }
 
-fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
+/// Returns the containers that the toolbox attaches to.
+fn run(plan: &mut Plan<'_>) -> Result<Vec<String>, Skip> {
     let toolbox = pre_stop::containers(plan);
     for index in 0..plan.targets.len() {
         let Some(target) = plan.targets.get(index).cloned() else {
@@ -315,7 +335,8 @@ fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
     let agents = agent::agents(plan);
     let tools = agent::tools_volume(plan, &agents, &toolbox)?;
     agent::add(plan, &agents, tools)?;
-    sign(plan, &agents)
+    sign(plan, &agents)?;
+    Ok(toolbox)
 }
 
 /// What the settings and the cluster rule out before the pod is looked at more closely.

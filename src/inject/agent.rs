@@ -350,6 +350,7 @@ fn described(targets: &[Target]) -> String {
             name,
             image,
             init: _,
+            launcher: _,
             foreign,
         } = target;
         let mut value = json!({"name": name, "image": image});

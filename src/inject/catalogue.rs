@@ -161,6 +161,11 @@ pub const WARNINGS: &[Entry] = &[
         "Nothing, unless the application's command line sets the same flags.",
     ),
     entry(
+        "options-stripped",
+        "The container's command unsets or assigns the variable before it starts the JVM (`unset`, `env -i`, `NAME=…`).",
+        "Remove that from the command, or name a variable that reaches the JVM in `heapship.io/java-options-variable`.",
+    ),
+    entry(
         "volume-too-small",
         "An `emptyDir` below the largest dump's peak: overfull, it evicts the pod and the dump is lost.",
         "Raise the size, or leave it out.",
