@@ -214,7 +214,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Outcome {
         (Request::OptedOut(level), None) => Err(Decision::Skipped(Skip::OptedOut(level.clone()))),
         (Request::Inject(_), None) => match &resolved.settings {
             Err(invalid) => Err(Decision::Skipped(Skip::InvalidAnnotation(invalid.clone()))),
-            Ok(settings) => patched(pod, settings, policy, context, &mut notes).map_err(Decision::Skipped),
+            Ok(settings) => attempt(pod, settings, policy, context, &mut notes).map_err(Decision::Skipped),
         },
     };
     let (decision, patch, patched) = match decided {
@@ -271,6 +271,40 @@ fn untouchable(pod: &Value, context: &Context<'_>) -> Option<Skip> {
     } else {
         None
     }
+}
+
+/// Patches. Where remains of an earlier injection are in the way of this one, without them.
+fn attempt(
+    pod: &Value,
+    settings: &Settings,
+    policy: Option<&Policy>,
+    context: &Context<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<(Patch, Value), Skip> {
+    let skip = match patched(pod, settings, policy, context, notes) {
+        Err(skip) if skip.is_an_obstacle() => skip,
+        done => return done,
+    };
+    let Some(clean) = undo::without_remains(pod) else {
+        return Err(skip);
+    };
+    let (_, whole) = patched(&clean, settings, policy, context, notes)?;
+    let draft = replaced_by(pod, &whole);
+    draft.finish().map_err(|error| Skip::Internal(error.to_string()))
+}
+
+/// From a pod to another form of it, in what an injection writes to.
+fn replaced_by(pod: &Value, other: &Value) -> Draft {
+    let mut draft = Draft::new(pod);
+    draft.set(&Place::root(), "spec", other["spec"].clone());
+    let annotations = other["metadata"]["annotations"].clone();
+    let annotations = if annotations.is_null() {
+        json!({})
+    } else {
+        annotations
+    };
+    draft.set(&Place::root().key("metadata"), "annotations", annotations);
+    draft
 }
 
 /// Runs the rules in their order.
@@ -438,11 +472,20 @@ fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
     const MOST: usize = 4096;
     let message: String = skip.to_string().chars().take(MOST).collect();
     let status = json!({"decision": "skipped", "reason": skip.label(), "message": message}).to_string();
-    let mut draft = Draft::new(pod);
     let annotations = Place::root().key("metadata").key("annotations");
-    let mut replaced = Replaced::of(pod);
-    replaced.note_if_empty(pod.get("metadata"), "metadata");
-    replaced.note_if_empty(annotations.of(pod), "annotations");
+    // Never half an injection: a hook without its toolbox would be neither ours nor the application's.
+    let clean = skip
+        .is_an_obstacle()
+        .then(|| undo::without_remains(pod))
+        .flatten();
+    let mut draft = match &clean {
+        Some(clean) => replaced_by(pod, clean),
+        None => Draft::new(pod),
+    };
+    let original = clean.as_ref().unwrap_or(pod);
+    let mut replaced = Replaced::of(original);
+    replaced.note_if_empty(original.get("metadata"), "metadata");
+    replaced.note_if_empty(annotations.of(original), "annotations");
     if let Some(replaced) = replaced.to_text() {
         draft.set(&annotations, names::REPLACED, Value::String(replaced));
     }

@@ -127,6 +127,8 @@ pub mod variable {
     pub const STORE_CHECKSUM: &str = "HEAPSHIP_STORE_CHECKSUM";
     /// `true` where the agent runs from the application's image: it then reports an image's own options.
     pub const BORROWED_IMAGE: &str = "HEAPSHIP_BORROWED_IMAGE";
+    /// `true` where another webhook took the agent's `restartPolicy` away: it has to find out whether it is a sidecar.
+    pub const PROVE_SIDECAR: &str = "HEAPSHIP_PROVE_SIDECAR";
 }
 
 /// Sidecars of other injectors: never chosen unless they are named.

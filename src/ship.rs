@@ -26,6 +26,7 @@ pub mod quota;
 pub mod record;
 pub mod retry;
 pub mod shipper;
+mod sidecar;
 pub mod source;
 pub mod store;
 pub mod time;
@@ -114,6 +115,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let all: Result<bool, Error> = runtime.block_on(async {
         // First of all: a pod can be asked to end before its agent has looked around.
         let mut signals = Signals::install()?;
+        if !sidecar::may_begin(arguments, &mut signals).await {
+            return Ok(true);
+        }
         let plan = || Plan::of(arguments.clone());
         let Some(plan) = patiently(in_a_pod, &mut signals, plan).await? else {
             return Ok(false);
@@ -220,6 +224,7 @@ impl Plan {
             part_size,
             threads,
             borrowed_image: _,
+            prove_sidecar: _,
             log_format: _,
             log: _,
         } = arguments;

@@ -71,6 +71,9 @@ pub struct Arguments {
     /// The agent runs from the application's image: report an image's own options that were replaced.
     #[arg(long, env = variable::BORROWED_IMAGE, hide = true)]
     pub borrowed_image: bool,
+    /// Another webhook took `restartPolicy: Always` away once: end at the first start, see `ship::sidecar`.
+    #[arg(long, env = variable::PROVE_SIDECAR, hide = true)]
+    pub prove_sidecar: bool,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub log_format: logging::Format,

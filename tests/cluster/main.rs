@@ -12,6 +12,7 @@ mod examples;
 mod installation;
 mod modes;
 mod namespaces;
+mod neighbours;
 mod outage;
 mod people;
 mod resources;

@@ -12,6 +12,8 @@ pub struct Agent {
     pub container: String,
     /// The executable in it.
     pub program: String,
+    /// The kubelet starts it again, and the application does not wait for its end.
+    pub sidecar: bool,
     /// Whose dumps it ships.
     pub of: Vec<String>,
     /// Where to.
@@ -86,6 +88,8 @@ fn agent(pod: &Value, container: &Value) -> Agent {
     };
     Agent {
         program: text(&container["command"][0]),
+        // The container that fills the tools volume ends by itself.
+        sidecar: container["restartPolicy"] == "Always" || container["command"][1] != "ship",
         of,
         destination: told(variable::DESTINATION),
         key,
@@ -170,12 +174,15 @@ fn ended(terminated: &Value) -> Option<Ended> {
     })
 }
 
+const TAKEN: &str = "another webhook took its restartPolicy: Always away";
+
 impl Agent {
     /// Whether the application waits for it: it has trouble and never ran.
     #[must_use]
     pub fn holds_the_pod(&self) -> bool {
         let never_ran = matches!(self.state, State::Waiting(..)) && self.last.is_none();
-        (never_ran || self.container == names::TOOLS_CONTAINER) && self.trouble().is_some()
+        let never_ends = !self.sidecar && matches!(self.state, State::Running(_));
+        (never_ran || never_ends || self.container == names::TOOLS_CONTAINER) && self.trouble().is_some()
     }
 
     /// What to look at.
@@ -199,6 +206,10 @@ impl Agent {
     pub fn trouble(&self) -> Option<String> {
         let last = self.last.as_ref().map(Ended::words);
         match &self.state {
+            State::Running(_) if !self.sidecar => Some(format!("{TAKEN}, and it waits for dumps")),
+            State::Ended(ended) if !self.sidecar && ended.code == 0 => {
+                Some(format!("{TAKEN}; it has ended for the application to start"))
+            }
             // PodInitializing is the way of every pod.
             State::Waiting(reason, _)
                 if ["PodInitializing", "ContainerCreating"].contains(&reason.as_str()) =>
