@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::destination::Scheme;
 use crate::inject::plan::Plan;
+use crate::inject::proof::Proof;
 use crate::inject::replaced::Replaced;
 use crate::names;
 use crate::patch::{Draft, Place};
@@ -25,10 +26,12 @@ pub mod expansion;
 mod identity;
 mod image_options;
 pub mod java_options;
+mod launchers;
 mod options;
 mod plan;
 mod pod;
 mod pre_stop;
+mod proof;
 pub mod reasons;
 pub mod replaced;
 mod resources;
@@ -217,7 +220,7 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Outcome {
         (Request::OptedOut(level), None) => Err(Decision::Skipped(Skip::OptedOut(level.clone()))),
         (Request::Inject(_), None) => match &resolved.settings {
             Err(invalid) => Err(Decision::Skipped(Skip::InvalidAnnotation(invalid.clone()))),
-            Ok(settings) => patched(pod, settings, policy, context, &mut notes).map_err(Decision::Skipped),
+            Ok(settings) => attempt(pod, settings, policy, context, &mut notes).map_err(Decision::Skipped),
         },
     };
     let (decision, patch, patched) = match decided {
@@ -276,6 +279,40 @@ fn untouchable(pod: &Value, context: &Context<'_>) -> Option<Skip> {
     }
 }
 
+/// Patches. Where remains of an earlier injection are in the way of this one, without them.
+fn attempt(
+    pod: &Value,
+    settings: &Settings,
+    policy: Option<&Policy>,
+    context: &Context<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<(Patch, Value), Skip> {
+    let skip = match patched(pod, settings, policy, context, notes) {
+        Err(skip) if skip.is_an_obstacle() => skip,
+        done => return done,
+    };
+    let Some(clean) = undo::without_remains(pod) else {
+        return Err(skip);
+    };
+    let (_, whole) = patched(&clean, settings, policy, context, notes)?;
+    let draft = replaced_by(pod, &whole);
+    draft.finish().map_err(|error| Skip::Internal(error.to_string()))
+}
+
+/// From a pod to another form of it, in what an injection writes to.
+fn replaced_by(pod: &Value, other: &Value) -> Draft {
+    let mut draft = Draft::new(pod);
+    draft.set(&Place::root(), "spec", other["spec"].clone());
+    let annotations = other["metadata"]["annotations"].clone();
+    let annotations = if annotations.is_null() {
+        json!({})
+    } else {
+        annotations
+    };
+    draft.set(&Place::root().key("metadata"), "annotations", annotations);
+    draft
+}
+
 /// Runs the rules in their order.
 fn patched(
     pod: &Value,
@@ -297,15 +334,32 @@ fn patched(
         qos: resources::qos(pod),
     };
     // A pod that is left alone after all has had no steps: what was said on the way is dropped with the draft.
-    run(&mut plan)?;
+    let attach = run(&mut plan)?;
     let Plan {
-        draft, notes: said, ..
+        draft,
+        targets,
+        notes: said,
+        ..
     } = plan;
+    let (patch, patched) = draft
+        .finish()
+        .map_err(|error| Skip::Internal(error.to_string()))?;
+    if !patch.0.is_empty() {
+        let proof = Proof {
+            before: pod,
+            after: &patched,
+            settings,
+            targets: &targets,
+            attach: &attach,
+        };
+        proof.check().map_err(Skip::Internal)?;
+    }
     *notes = said;
-    draft.finish().map_err(|error| Skip::Internal(error.to_string()))
+    Ok((patch, patched))
 }
 
-fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
+/// Returns the containers that the toolbox attaches to.
+fn run(plan: &mut Plan<'_>) -> Result<Vec<String>, Skip> {
     let toolbox = pre_stop::containers(plan);
     for index in 0..plan.targets.len() {
         let Some(target) = plan.targets.get(index).cloned() else {
@@ -324,7 +378,8 @@ fn run(plan: &mut Plan<'_>) -> Result<(), Skip> {
     let tools = agent::tools_volume(plan, &agents, &writers, &toolbox)?;
     agent::add(plan, &agents, &writers, tools)?;
     image_options::tell(plan, &agents);
-    sign(plan, &agents)
+    sign(plan, &agents)?;
+    Ok(toolbox)
 }
 
 /// What the settings and the cluster rule out before the pod is looked at more closely.
@@ -426,11 +481,20 @@ fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
     const MOST: usize = 4096;
     let message: String = skip.to_string().chars().take(MOST).collect();
     let status = json!({"decision": "skipped", "reason": skip.label(), "message": message}).to_string();
-    let mut draft = Draft::new(pod);
     let annotations = Place::root().key("metadata").key("annotations");
-    let mut replaced = Replaced::of(pod);
-    replaced.note_if_empty(pod.get("metadata"), "metadata");
-    replaced.note_if_empty(annotations.of(pod), "annotations");
+    // Never half an injection: a hook without its toolbox would be neither ours nor the application's.
+    let clean = skip
+        .is_an_obstacle()
+        .then(|| undo::without_remains(pod))
+        .flatten();
+    let mut draft = match &clean {
+        Some(clean) => replaced_by(pod, clean),
+        None => Draft::new(pod),
+    };
+    let original = clean.as_ref().unwrap_or(pod);
+    let mut replaced = Replaced::of(original);
+    replaced.note_if_empty(original.get("metadata"), "metadata");
+    replaced.note_if_empty(annotations.of(original), "annotations");
     if let Some(replaced) = replaced.to_text() {
         draft.set(&annotations, names::REPLACED, Value::String(replaced));
     }

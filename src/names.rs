@@ -144,6 +144,8 @@ pub mod variable {
     pub const ENV_FILES: &str = "HEAPSHIP_ENV_FILES";
     /// What is written there: names of variables, separated by commas.
     pub const IMAGE_VARIABLES: &str = "HEAPSHIP_IMAGE_VARIABLES";
+    /// `true` where another webhook took the agent's `restartPolicy` away: it has to find out whether it is a sidecar.
+    pub const PROVE_SIDECAR: &str = "HEAPSHIP_PROVE_SIDECAR";
 }
 
 /// Sidecars of other injectors: never chosen unless they are named.

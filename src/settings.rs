@@ -58,8 +58,8 @@ pub struct Settings {
     pub credentials_secret: Option<String>,
     /// The user of the application, where neither spec nor image can tell.
     pub run_as_user: Option<i64>,
-    /// The variable that the launcher reads.
-    pub java_options_variable: String,
+    /// The variable that the launcher reads; `None` is each container's own.
+    pub java_options_variable: Option<String>,
     /// Uploads per pod in 24 hours.
     pub max_dumps: u32,
 }

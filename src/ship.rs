@@ -27,6 +27,7 @@ pub mod quota;
 pub mod record;
 pub mod retry;
 pub mod shipper;
+mod sidecar;
 pub mod source;
 pub mod store;
 pub mod time;
@@ -101,6 +102,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let end: Result<End, Error> = runtime.block_on(async {
         // First of all: a pod can be asked to end before its agent has looked around.
         let mut signals = Signals::install()?;
+        if !sidecar::may_begin(arguments, &mut signals).await {
+            return Ok(End::Shipped);
+        }
         let plan = || Plan::of(arguments.clone());
         let Some(plan) = patiently(in_a_pod, &mut signals, plan).await? else {
             return Ok(End::Left);

@@ -11,6 +11,7 @@ use crate::inject::pod::{from_field, is_ours, spec};
 use crate::inject::reasons::Skip;
 use crate::inject::{resources, volumes, workload};
 use crate::names::{self, variable};
+use crate::patch::Place;
 use crate::settings::policy::Policy;
 use crate::settings::{Settings, Volume};
 
@@ -140,6 +141,9 @@ pub(super) fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Resul
             Ok(true)
         }
         Some(at) if list.at(at).of(plan.draft.document()).is_some_and(is_ours) => {
+            if container["restartPolicy"] == "Always" {
+                make_sidecar_again(plan, &list.at(at));
+            }
             plan.draft.complete(&list.at(at), container);
             // Whom it serves may have changed: another injector added a container meanwhile.
             let environment = list.at(at).key("env");
@@ -160,6 +164,30 @@ pub(super) fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Resul
             Ok(false)
         }
         Some(_) => Err(name_taken(container)),
+    }
+}
+
+/// Another webhook, built before there were sidecars, drops `restartPolicy`: the application would wait for the agent for
+/// ever. It may do so once more after us, and then nobody is asked: so the agent is told to find out.
+fn make_sidecar_again(plan: &mut Plan<'_>, agent: &Place) {
+    let found = agent.of(plan.draft.document()).unwrap_or(&Value::Null);
+    let name = found["name"].as_str().unwrap_or_default().to_owned();
+    let mut told = found["env"].as_array().into_iter().flatten();
+    let told = told.any(|entry| entry["name"] == variable::PROVE_SIDECAR);
+    let taken = found["restartPolicy"] != "Always";
+    if taken {
+        plan.draft.set(agent, "restartPolicy", json!("Always"));
+    }
+    if taken && !told {
+        let entry = json!({"name": variable::PROVE_SIDECAR, "value": "true"});
+        plan.draft.append(&agent.key("env"), entry);
+    }
+    if taken || told {
+        let said = format!(
+            "another webhook took restartPolicy: Always off {name}; it is back, and the agent ends once at its start: should it \
+             be taken again, the pod runs without an agent and no dump is shipped"
+        );
+        plan.warn("restart-policy-taken", said);
     }
 }
 
@@ -374,6 +402,7 @@ fn described(targets: &[Target]) -> String {
             name,
             image,
             init: _,
+            launcher: _,
             foreign,
         } = target;
         let mut value = json!({"name": name, "image": image});

@@ -161,6 +161,17 @@ pub const WARNINGS: &[Entry] = &[
         "Nothing, unless the application's command line sets the same flags.",
     ),
     entry(
+        "options-stripped",
+        "The container's command unsets or assigns the variable before it starts the JVM (`unset`, `env -i`, `NAME=…`).",
+        "Remove that from the command, or name a variable that reaches the JVM in `heapship.io/java-options-variable`.",
+    ),
+    entry(
+        "restart-policy-taken",
+        "Another webhook, built for a Kubernetes without native sidecars, took `restartPolicy: Always` off the agent. It was put \
+         back, and the agent ends once at its start, so that the application starts even if it is taken again.",
+        "Update the other webhook. `heapship check` finds pods whose agent is no sidecar.",
+    ),
+    entry(
         "volume-too-small",
         "An `emptyDir` below the largest dump's peak: overfull, it evicts the pod and the dump is lost.",
         "Raise the size, or leave it out.",

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use crate::inject::launchers::{self, LIBJVMS, Launcher};
 use crate::inject::pod::is_ours;
 use crate::inject::reasons::Skip;
 use crate::names;
-use crate::settings::ContainerChoice;
+use crate::settings::{ContainerChoice, Settings};
 
 /// A chosen container.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Target {
     pub(super) image: String,
     /// An init container: named explicitly, and without hooks.
     pub(super) init: bool,
+    /// What starts its JVM, where that takes `JAVA_TOOL_OPTIONS` away.
+    pub(super) launcher: Option<&'static Launcher>,
     /// Where the agent finds dumps that the user's own path sends to a volume of the pod.
     pub(super) foreign: Option<Foreign>,
 }
@@ -94,7 +97,17 @@ fn target(container: &Value, init: bool) -> Target {
         name: text("name"),
         image: text("image"),
         init,
+        launcher: launchers::recognise(container),
         foreign: None,
+    }
+}
+
+impl Target {
+    /// The variable that its JVM's options are put into: what somebody asked for, else what its launcher reads.
+    pub(super) fn variable<'t>(&self, settings: &'t Settings) -> &'t str {
+        let asked = settings.java_options_variable.as_deref();
+        let own = || self.launcher.map_or(LIBJVMS, |launcher| launcher.variable);
+        asked.unwrap_or_else(own)
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::inject::expansion::{expand, refers_to};
 use crate::inject::java_options;
+use crate::inject::launchers::{self, LIBJVMS};
 use crate::names;
 
 /// Bytes of expanded values that are kept for one container. References can double a value with every entry, so a pod of a
@@ -110,7 +111,9 @@ impl<'p> Environment<'p> {
     /// `-c` text, so each is split once more.
     pub(super) fn command_line(&self, container: &Value, variable: &str) -> Vec<String> {
         let launcher = self.names.iter().copied().filter(|name| {
+            let unset = *name == LIBJVMS && launchers::is_a_launchers(variable);
             let others = *name != variable
+                && !unset
                 && *name != "_JAVA_OPTIONS"
                 && !name.starts_with(names::ORIGINAL_OPTIONS_PREFIX);
             let speaks = |text: &str| text.contains("HeapDump") && text.contains("-XX:");

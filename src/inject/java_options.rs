@@ -3,7 +3,6 @@
 //! In: the text of the variable as the JVM will see it and what else sets options. Out: text to put in front of and
 //! behind it. Ours come first, so that what the user wrote wins.
 
-use crate::inject::Skip;
 use crate::names;
 pub use crate::option_tokens::{UnmatchedQuote, tokenise};
 use crate::settings::OnOom;
@@ -228,17 +227,6 @@ pub fn joined(addition: &Addition, users: &str) -> String {
 #[must_use]
 pub fn fits_jdk_8(text: &str) -> bool {
     text.len() <= MOST_BYTES && tokenise(text).is_ok_and(|tokens| tokens.len() <= MOST_OPTIONS)
-}
-
-/// [`tokenise`] with the reason for leaving a pod alone as its error.
-///
-/// # Errors
-/// [`Skip::UnmatchedQuote`].
-pub fn tokens_of(text: &str, container: &str, variable: &str) -> Result<Vec<String>, Skip> {
-    tokenise(text).map_err(|UnmatchedQuote| Skip::UnmatchedQuote {
-        container: container.to_owned(),
-        variable: variable.to_owned(),
-    })
 }
 
 #[cfg(test)]

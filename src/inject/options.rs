@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::inject::containers::{Foreign, Target};
 use crate::inject::environment::{Environment, is_literal, is_optional};
 use crate::inject::image_options;
-use crate::inject::java_options::{self, Addition, Found, HeapDumpPath, Wanted};
+use crate::inject::java_options::{self, Addition, Found, HeapDumpPath, UnmatchedQuote, Wanted};
+use crate::inject::launchers::{self, LIBJVMS, STRONGEST};
 use crate::inject::plan::Plan;
 use crate::inject::pod::container_place;
 use crate::inject::reasons::Skip;
@@ -19,11 +20,6 @@ use crate::inject::volumes::{self, Writable};
 use crate::names;
 use crate::patch::Place;
 use crate::settings::OnOom;
-
-/// The variable that beats the command line.
-const STRONGEST: &str = "_JAVA_OPTIONS";
-/// The only variable whose limits and readers are libjvm's: any other is what a launcher makes of it.
-const LIBJVMS: &str = "JAVA_TOOL_OPTIONS";
 
 /// Makes one container's JVM write its dumps where they are shipped from; returns the user's own place where that one
 /// stays.
@@ -36,7 +32,7 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
         return Ok(None);
     };
     let container = place.of(plan.pod).unwrap_or(&Value::Null);
-    let variable = plan.settings.java_options_variable.clone();
+    let variable = target.variable(plan.settings).to_owned();
     let environment = Environment::of(container);
     let wanted = Wanted {
         on_oom: plan.settings.on_oom,
@@ -50,7 +46,10 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
         wanted,
     };
     let tokens = |name: &str| match environment.literal(name) {
-        Some(text) => java_options::tokens_of(text, &target.name, name),
+        Some(text) => launchers::options(name, text).map_err(|UnmatchedQuote| Skip::UnmatchedQuote {
+            container: target.name.clone(),
+            variable: name.to_owned(),
+        }),
         None => Ok(Vec::new()),
     };
     let mut found = Found {
@@ -68,8 +67,11 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
         found.strongest = tokens(STRONGEST)?;
         decision = situation.decide(&found);
     }
-    let blocked = !decision.strongest.is_empty() && !ours_already && environment.may_define(STRONGEST);
+    let blocked = !decision.strongest.is_empty()
+        && !ours_already
+        && (environment.may_define(STRONGEST) || environment.is_referred_to(container, STRONGEST));
     tell(plan, target, &found, &decision, blocked, attach);
+    tell_of_launchers(plan, target, container, &variable, &decision);
     let Decision {
         addition,
         stays,
@@ -281,6 +283,36 @@ fn tell(
     }
 }
 
+/// Whether the options reach the JVM through what starts it.
+fn tell_of_launchers(
+    plan: &mut Plan<'_>,
+    target: &Target,
+    container: &Value,
+    variable: &str,
+    decision: &Decision,
+) {
+    let name = &target.name;
+    if let Some(launcher) = target.launcher.filter(|launcher| launcher.variable == variable) {
+        let said = format!(
+            "container {name}: {} takes {LIBJVMS} away and reads {variable} instead",
+            launcher.name
+        );
+        plan.step("launcher", said);
+    }
+    let carrier = if decision.stays.is_some() {
+        STRONGEST
+    } else {
+        variable
+    };
+    if let Some(words) = launchers::stripped_by(container, carrier) {
+        let said = format!(
+            "container {name}: its command takes {carrier} away ({words}): heapship's options do not reach the JVM; set \
+             heapship.io/java-options-variable to one that does"
+        );
+        plan.warn("options-stripped", said);
+    }
+}
+
 fn write(
     plan: &mut Plan<'_>,
     place: &Place,
@@ -305,6 +337,7 @@ fn write(
         return;
     }
     let absent = environment.last(variable).is_none();
+    let original = image_options::original(variable);
     let bare = environment
         .last(variable)
         .is_some_and(|(_, entry)| is_literal(entry) && entry.get("value").is_none());
@@ -320,7 +353,17 @@ fn write(
     } else {
         format!(", and {behind} behind it")
     };
+    let chained = || java_options::joined(addition, &format!("$({original})"));
     match environment.last(variable) {
+        // Another webhook took away what our chain ends with; what the user wrote stands in the rest of it.
+        None if environment.last(&original).is_some() => {
+            let end = environment.last(&original).map_or(0, |(index, _)| index + 1);
+            plan.insert(&list, &label, end, json!({"name": variable, "value": chained()}));
+            let options = &mut plan.replaced.container(container).options;
+            options.entry(variable.to_owned()).or_insert(note(Some(0)));
+            let said = format!("container {container}: {variable} is set again to {front}, then what it was");
+            plan.step("options-chained", said);
+        }
         Some((index, entry)) if is_literal(entry) => {
             let users = entry["value"].as_str().unwrap_or_default();
             let value = Value::String(java_options::joined(addition, users));
@@ -347,7 +390,6 @@ fn write(
             );
         }
         found => {
-            let original = image_options::original(variable);
             let mut links = vec![json!({"name": original, "value": ""})];
             links.extend(image);
             if found.is_none_or(|(_, entry)| is_optional(entry)) {
@@ -363,8 +405,12 @@ fn write(
                     .set(&list.at(index + count), "name", Value::String(original.clone()));
             }
             let index = found.map_or(first + count, |(index, _)| index + count + 1);
-            let value = java_options::joined(addition, &format!("$({original})"));
-            plan.insert(&list, &label, index, json!({"name": variable, "value": value}));
+            plan.insert(
+                &list,
+                &label,
+                index,
+                json!({"name": variable, "value": chained()}),
+            );
             plan.replaced
                 .container(container)
                 .options

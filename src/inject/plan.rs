@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::inject::containers::Target;
-use crate::inject::pod::{carries_injection, container_place, from_field, spec};
+use crate::inject::pod::{carries_injection, container_place, from_field, is_left_over, spec};
 use crate::inject::reasons::{Note, Skip};
 use crate::inject::replaced::Replaced;
 use crate::inject::{Context, resources};
@@ -67,7 +67,9 @@ impl Plan<'_> {
             .find(|volume| volume["name"] == name);
         match found {
             None => self.append(&list, "volumes", wanted),
-            Some(found) if same_source(found, &wanted) && carries_injection(self.pod) => {}
+            Some(found)
+                if same_source(found, &wanted)
+                    && (carries_injection(self.pod) || is_left_over(self.pod, name)) => {}
             Some(_) => {
                 return Err(Skip::NameTaken {
                     kind: "a volume",

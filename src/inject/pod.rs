@@ -43,6 +43,21 @@ pub(super) fn from_field(name: &str, field: &str) -> Value {
     json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}})
 }
 
+/// Whether a volume is what remained of an injection: the pod's status tells of one, and nothing uses the volume. A name alone
+/// proves nothing, and neither does a status that a copy may carry along.
+pub(super) fn is_left_over(pod: &Value, volume: &str) -> bool {
+    let status = pod["metadata"]["annotations"][names::STATUS].as_str();
+    let status: Option<Value> = status.and_then(|status| serde_json::from_str(status).ok());
+    let told = status.is_some_and(|status| status["decision"] == "injected");
+    let mut mounts = ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .filter_map(|list| pod["spec"][list].as_array())
+        .flatten()
+        .filter_map(|container| container["volumeMounts"].as_array())
+        .flatten();
+    told && !mounts.any(|mount| mount["name"] == volume)
+}
+
 /// Whether anything of ours runs or is mounted in the pod: names of volumes alone prove nothing.
 #[must_use]
 pub fn carries_injection(pod: &Value) -> bool {
@@ -50,14 +65,16 @@ pub fn carries_injection(pod: &Value) -> bool {
         .into_iter()
         .filter_map(|list| pod["spec"][list].as_array())
         .flatten();
-    let mounts_dumps = |container: &Value| {
-        let mounts = container["volumeMounts"].as_array();
-        mounts
-            .into_iter()
-            .flatten()
-            .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
-    };
     containers
         .into_iter()
         .any(|container| is_ours(container) || mounts_dumps(container))
+}
+
+/// Whether a container has our mount.
+pub(super) fn mounts_dumps(container: &Value) -> bool {
+    let mounts = container["volumeMounts"].as_array();
+    mounts
+        .into_iter()
+        .flatten()
+        .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
 }

@@ -134,6 +134,34 @@ impl Skip {
         }
     }
 
+    /// Whether something in the pod's spec is in the way: an earlier injection cannot be completed then.
+    #[must_use]
+    pub fn is_an_obstacle(&self) -> bool {
+        match self {
+            Self::NameTaken { .. }
+            | Self::PathTaken { .. }
+            | Self::OptionsTooLong { .. }
+            | Self::UnmatchedQuote { .. } => true,
+            Self::MirrorPod
+            | Self::Windows
+            | Self::DebugPod
+            | Self::ExcludedNamespace(_)
+            | Self::OptedOut(_)
+            | Self::KubernetesTooOld(_)
+            | Self::InvalidAnnotation(_)
+            | Self::NothingAsked
+            | Self::NoDestination
+            | Self::FileDestination(_)
+            | Self::UnsupportedStore(_)
+            | Self::UnknownContainer { .. }
+            | Self::NoContainers
+            | Self::Architecture(_)
+            | Self::AnnotationsTooLarge
+            | Self::NotAPod(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
     /// Whether not even a status may be written on the pod: it cannot be changed, or nobody wants us to.
     #[must_use]
     pub fn leaves_no_trace(&self) -> bool {

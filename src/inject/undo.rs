@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::inject::pod::{carries_injection, from_field, is_ours};
+use crate::inject::pod::{carries_injection, from_field, is_ours, mounts_dumps};
 use crate::inject::replaced::{AddedOptions, Replaced, ReplacedInContainer};
 use crate::names::{self, variable};
 
@@ -74,6 +74,41 @@ pub fn uninject(pod: &Value) -> Value {
         }
     }
     pod
+}
+
+/// The pod without the remains of an injection that cannot be completed. `None` where it carries none, where they still do
+/// their work (with other settings than ours, perhaps), or where they are in use by now: without a volume that something
+/// still mounts the API server would refuse the pod.
+pub(super) fn without_remains(pod: &Value) -> Option<Value> {
+    let remains = carries_injection(pod) && !works_by_itself(pod);
+    let clean = remains.then(|| uninject(pod))?;
+    let volumes = clean["spec"]["volumes"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut mounts = ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .filter_map(|list| clean["spec"][list].as_array())
+        .flatten()
+        .filter_map(|container| container["volumeMounts"].as_array())
+        .flatten();
+    let whole = mounts.all(|mount| volumes.iter().any(|volume| volume["name"] == mount["name"]));
+    (whole && !carries_injection(&clean)).then_some(clean)
+}
+
+/// Dumps are written, an agent ships them, and what is started from the tools volume is there.
+fn works_by_itself(pod: &Value) -> bool {
+    let of = |list: &str| pod["spec"][list].as_array().map_or(&[][..], Vec::as_slice);
+    let (before, containers) = (of("initContainers"), of("containers"));
+    let filled = before
+        .iter()
+        .any(|container| is_ours(container) && container["name"] == names::TOOLS_CONTAINER);
+    let all = || before.iter().chain(containers);
+    let needs_tools = all().any(|container| {
+        container["command"][0] == names::AGENT_IN_TOOLS
+            || container["lifecycle"]["preStop"]["exec"]["command"][0] == names::AGENT_IN_TOOLS
+    });
+    let ships = before
+        .iter()
+        .any(|container| is_ours(container) && container["restartPolicy"] == "Always");
+    ships && (filled || !needs_tools) && all().filter(|container| !is_ours(container)).any(mounts_dumps)
 }
 
 fn clean(container: &mut Value, replaced: &Replaced) {

@@ -267,8 +267,9 @@ impl Key {
                 "java-options-variable",
                 "javaOptionsVariable",
                 "the name of an environment variable",
-                "JAVA_TOOL_OPTIONS",
-                "For launchers that unset it: ES_JAVA_OPTS, LS_JAVA_OPTS and so on.",
+                "unset",
+                "Which variable the JVM's options are read from. Unset: JAVA_TOOL_OPTIONS, and in containers of Elasticsearch, \
+                 OpenSearch and Logstash, which take that away, ES_JAVA_OPTS, OPENSEARCH_JAVA_OPTS and LS_JAVA_OPTS.",
             ),
             Self::MaxDumps => row(
                 "max-dumps",

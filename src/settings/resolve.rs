@@ -180,9 +180,7 @@ impl Search<'_> {
             compression: self.free(Key::Compression).unwrap_or(Compression::Gzip),
             credentials_secret: self.free(Key::CredentialsSecret).map(|SecretName(name)| name),
             run_as_user: self.free(Key::RunAsUser).map(|UserId(id)| id),
-            java_options_variable: self
-                .free(Key::JavaOptionsVariable)
-                .map_or_else(|| "JAVA_TOOL_OPTIONS".to_owned(), |VariableName(name)| name),
+            java_options_variable: self.free(Key::JavaOptionsVariable).map(|VariableName(name)| name),
             max_dumps: max_dumps.map_or_else(
                 || at_most(10, most.as_ref().and_then(|most| most.max_dumps)),
                 NonZeroU32::get,

@@ -72,6 +72,9 @@ pub struct Arguments {
     /// reported.
     #[arg(long, env = variable::REPLACED_OPTIONS, value_delimiter = ',', hide = true)]
     pub replaced_options: Vec<String>,
+    /// Another webhook took `restartPolicy: Always` away once: end at the first start, see `ship::sidecar`.
+    #[arg(long, env = variable::PROVE_SIDECAR, hide = true)]
+    pub prove_sidecar: bool,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub log_format: logging::Format,

@@ -72,6 +72,7 @@ impl Plan {
             part_size,
             threads,
             replaced_options: _,
+            prove_sidecar: _,
             log_format: _,
             log: _,
         } = arguments;

@@ -14,6 +14,7 @@ mod image_options;
 mod installation;
 mod modes;
 mod namespaces;
+mod neighbours;
 mod outage;
 mod people;
 mod resources;

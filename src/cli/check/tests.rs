@@ -224,6 +224,26 @@ fn a_pod_that_was_evicted_for_its_dump() {
 }
 
 #[test]
+fn an_agent_that_another_webhook_made_an_init_container() {
+    let with = |state: Value| {
+        let mut pod = injected(&pod("shop-7d4-a", Some("shop-7d4")));
+        let agent = pod["spec"]["initContainers"][0].as_object_mut().unwrap();
+        agent.shift_remove("restartPolicy");
+        pod["status"]["initContainerStatuses"] = json!([{"name": "heapship-agent", "state": state}]);
+        let mut found = healthy();
+        found.pods = Ok(seen(&[pod]));
+        sections(&found, &["pods"])
+    };
+    let ended = with(json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
+    assert!(
+        ended.contains("took its restartPolicy: Always away; it has ended"),
+        "{ended}"
+    );
+    let waits = with(json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));
+    assert!(waits.contains("holds the application in Init"), "{waits}");
+}
+
+#[test]
 fn agents_that_do_not_work() {
     let mut found = healthy();
     let with = |name: &str, status: Value| {

@@ -181,12 +181,15 @@ fn ended(terminated: &Value) -> Option<Ended> {
     })
 }
 
+const TAKEN: &str = "another webhook took its restartPolicy: Always away";
+
 impl Agent {
     /// Whether the application waits for it: it has trouble and never ran.
     #[must_use]
     pub fn holds_the_pod(&self) -> bool {
         let never_ran = matches!(self.state, State::Waiting(..)) && self.last.is_none();
-        (never_ran || self.is_stripped || prepares(&self.container)) && self.trouble().is_some()
+        let never_ends = self.is_stripped && matches!(self.state, State::Running(_));
+        (never_ran || never_ends || prepares(&self.container)) && self.trouble().is_some()
     }
 
     /// What to look at.
@@ -214,11 +217,12 @@ impl Agent {
     /// a node's or a store's past.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        if self.is_stripped {
-            return Some("another webhook has removed its restartPolicy: Always".to_owned());
-        }
         let last = self.last.as_ref().map(Ended::words);
         match &self.state {
+            State::Running(_) if self.is_stripped => Some(format!("{TAKEN}, and it waits for dumps")),
+            State::Ended(ended) if self.is_stripped && ended.code == 0 => {
+                Some(format!("{TAKEN}; it has ended for the application to start"))
+            }
             // PodInitializing is the way of every pod.
             State::Waiting(reason, _)
                 if ["PodInitializing", "ContainerCreating"].contains(&reason.as_str()) =>
