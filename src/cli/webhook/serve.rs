@@ -113,6 +113,7 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     keep_certificates(&mut tasks, source, api, served, &readiness, &metrics);
 
     let name = registration.map(|registration| registration.name);
+    let nothing_known: Arc<dyn Namespaces> = Arc::new(Known::default());
     let watched = async {
         match name.zip(client) {
             Some((name, client)) => {
@@ -123,11 +124,7 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
                 } = watch_cluster(client, &policies, &name, &metrics).await;
                 (namespaces, Some(version), env_files)
             }
-            None => (
-                Arc::new(Known::default()) as Arc<dyn Namespaces>,
-                None,
-                Arc::default(),
-            ),
+            None => (nothing_known, None, Arc::default()),
         }
     };
     let (namespaces, asked, env_files) = tokio::select! {
