@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long, alias = "policy-file", value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Version of the cluster; unset: 1.36 for manifests, and what a live cluster says. Only where it is given, and 1.35 or
-    /// newer, manifests carry the image's own JAVA_TOOL_OPTIONS over: an older cluster would reject them
+    /// newer, manifests carry the image's own options over: an older cluster would reject them
     #[arg(long, value_name = "1.N", value_parser = version)]
     kubernetes_version: Option<KubernetesVersion>,
     /// Namespace of objects that name none; unset: default, or the context's

@@ -81,7 +81,7 @@ pub(super) async fn ask(client: &Client) -> Result<bool, Error> {
         .all(|kubelet| kubelet >= KubernetesVersion::ENV_FILES))
 }
 
-/// Whether the field comes back from a dry run. Of all that holds a pod's spec, a PodTemplate is what nothing acts on: the
+/// Whether the field comes back from a dry run. Of all that holds a pod's spec, a `PodTemplate` is what nothing acts on: the
 /// permission to create one is no power, even where somebody uses it without the dry run.
 async fn survives(client: &Client) -> Result<bool, Error> {
     let namespace = client.default_namespace().to_owned();

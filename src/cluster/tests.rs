@@ -557,8 +557,8 @@ async fn env_files_are_not_there_where_the_server_drops_or_refuses_them_and_unkn
     let dropped = json!({ "template": { "spec": { "containers": [{ "env": [{ "name": "A" }] }] } } });
     for (code, answer) in [(201, Some(false)), (422, Some(false)), (403, None), (500, None)] {
         let (client, mut api) = ApiServer::start();
-        let asker = client.clone();
-        let asked = tokio::spawn(async move { env_files::ask(&asker).await });
+        let own = client.clone();
+        let asked = tokio::spawn(async move { env_files::ask(&own).await });
         let call = api.next("POST /api/v1/namespaces/default/podtemplates?").await;
         if code == 201 {
             call.answer(code, &dropped);

@@ -155,8 +155,8 @@ fn name_for(pod: &Value, container: &str, others: &[Writer]) -> String {
         name(found).starts_with(names::IMAGE_OPTIONS_CONTAINER)
             && told(found, variable::ENV_FILES).any(|file| file == own_file)
     };
-    let is_anothers = |name: &String| others.iter().any(|writer| writer.name == *name);
-    if let Some(found) = ours().filter(writes).map(name).find(|name| !is_anothers(name)) {
+    let in_use = |name: &String| others.iter().any(|writer| writer.name == *name);
+    if let Some(found) = ours().filter(writes).map(name).find(|name| !in_use(name)) {
         return found;
     }
     let taken: Vec<String> = ours()

@@ -50,15 +50,17 @@ fn told<'v>(container: &'v Value, variable: &str) -> &'v str {
     entry["value"].as_str().unwrap()
 }
 
+type Loss = fn(&mut Value);
+
 #[test]
 fn what_a_neighbour_drops_is_completed() {
     let whole = injected();
-    let drops: [(&str, fn(&mut Value)); 6] = [
+    let drops: [(&str, Loss); 6] = [
         ("a writer", |pod| {
-            drop(list(pod, "/spec/initContainers").remove(2))
+            drop(list(pod, "/spec/initContainers").remove(2));
         }),
         ("the tools", |pod| {
-            drop(list(pod, "/spec/initContainers").remove(0))
+            drop(list(pod, "/spec/initContainers").remove(0));
         }),
         ("the volume", |pod| {
             list(pod, "/spec/volumes").retain(|volume| volume["name"] != "heapship-image-options");
