@@ -18,7 +18,7 @@ use crate::settings::{OnOom, Settings};
 
 mod kubelet;
 
-use kubelet::{Seen, World, list};
+use kubelet::{Seen, World, is_assumed, list};
 
 const ON: Flag = Flag("HeapDumpOnOutOfMemoryError");
 const EXIT: Flag = Flag("ExitOnOutOfMemoryError");
@@ -221,8 +221,8 @@ impl View<'_, '_> {
         if !added.into_iter().all(is_our_option) {
             return Err(format!("{carrier} would hold what nobody wrote"));
         }
-        let libjvms = [LIBJVMS, STRONGEST].contains(&carrier);
-        if libjvms && known && java_options::fits_jdk_8(&users) && !java_options::fits_jdk_8(&now) {
+        let counts = [LIBJVMS, STRONGEST].contains(&carrier) && known && !is_assumed(&now);
+        if counts && java_options::fits_jdk_8(&users) && !java_options::fits_jdk_8(&now) {
             return Err(format!("JDK 8 would drop {carrier}"));
         }
         Ok(())

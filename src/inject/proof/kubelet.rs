@@ -249,7 +249,14 @@ fn source(kind: &str, object: &str, key: &str) -> u64 {
 
 /// Nobody knows what a source holds: an option that nothing else is equal to.
 fn text_of(source: u64) -> String {
-    format!("-Dheapship.source={source:x}")
+    format!("{ASSUMED}{source:x}")
+}
+
+const ASSUMED: &str = "-Dheapship.source=";
+
+/// Whether a text holds what a source was assumed to give: its length says nothing then.
+pub(super) fn is_assumed(text: &str) -> bool {
+    text.contains(ASSUMED)
 }
 
 #[cfg(test)]
