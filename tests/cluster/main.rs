@@ -9,13 +9,16 @@
 mod bed;
 mod certificates;
 mod examples;
+mod forms;
 mod installation;
 mod modes;
 mod namespaces;
+mod neighbours;
 mod outage;
 mod people;
 mod resources;
 mod shipping;
+mod sources;
 mod speed;
 mod termination;
 mod users;
