@@ -278,8 +278,14 @@ fn untouched(pod: &Value) -> Value {
 fn leave_out_empty_values(pod: &mut Value) {
     for list in ["initContainers", "containers"] {
         let containers = pod["spec"][list].as_array_mut().into_iter().flatten();
-        for entry in containers.filter_map(|container| container["env"].as_array_mut()).flatten() {
-            if let Some(entry) = entry.as_object_mut().filter(|entry| entry.get("value").is_some_and(|value| value == "")) {
+        for entry in containers
+            .filter_map(|container| container["env"].as_array_mut())
+            .flatten()
+        {
+            if let Some(entry) = entry
+                .as_object_mut()
+                .filter(|entry| entry.get("value").is_some_and(|value| value == ""))
+            {
                 entry.shift_remove("value");
             }
         }
