@@ -69,10 +69,7 @@ impl Category {
         let category = Self {
             namespace: file.shift_remove("namespace").unwrap_or_default(),
             objects: list(file.shift_remove("objects")),
-            forms: list(file.shift_remove("forms"))
-                .into_iter()
-                .map(Form::of)
-                .collect(),
+            forms: list(file.shift_remove("forms")).iter().map(Form::of).collect(),
         };
         assert!(file.is_empty(), "{name}.yaml: {file:?} means nothing");
         category
@@ -104,8 +101,8 @@ impl Category {
 }
 
 impl Form {
-    fn of(value: Value) -> Self {
-        let mut form = members(&value);
+    fn of(value: &Value) -> Self {
+        let mut form = members(value);
         let title = text(&form.shift_remove("form").expect("a form has a title"));
         let mut take = |key: &str| form.shift_remove(key);
         let asks = take("asks") != Some(json!(false));
@@ -163,7 +160,7 @@ impl Form {
             without: texts(take("without")),
             title: title.clone(),
         };
-        let rest = members(&value).into_iter().map(|(key, _)| key);
+        let rest = members(value).into_iter().map(|(key, _)| key);
         let known = |key: &String| KNOWN.contains(&key.as_str());
         let unknown: Vec<String> = rest.filter(|key| !known(key)).collect();
         assert!(unknown.is_empty(), "{title}: {unknown:?} means nothing");
@@ -261,7 +258,7 @@ fn grow(pod: &mut Value, wanted: &Value) {
                 );
             }
             "annotationBytes" => {
-                pod["metadata"]["annotations"]["large"] = json!("x".repeat(usize::try_from(count).unwrap()))
+                pod["metadata"]["annotations"]["large"] = json!("x".repeat(usize::try_from(count).unwrap()));
             }
             other => panic!("nobody knows how to grow {other}"),
         }
