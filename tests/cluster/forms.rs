@@ -3,6 +3,8 @@
 
 #![allow(unreachable_pub, reason = "of one binary")]
 
+use std::fmt::Write as _;
+
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams};
@@ -207,11 +209,12 @@ async fn run(name: &str) {
 
 /// A namespace as the file wants it, with the objects in it.
 pub async fn place(name: &str, category: &Category) -> Bed {
-    let metadata: String = ["labels", "annotations"]
-        .iter()
-        .filter(|key| category.namespace[**key].is_object())
-        .map(|key| format!("  {key}: {}\n", category.namespace[*key]))
-        .collect();
+    let mut metadata = String::new();
+    for key in ["labels", "annotations"] {
+        if category.namespace[key].is_object() {
+            writeln!(metadata, "  {key}: {}", category.namespace[key]).unwrap();
+        }
+    }
     let short: String = name.chars().take(12).collect();
     let bed = Bed::shared_with(&format!("forms-{}", short.trim_end_matches('-')), &metadata).await;
     for object in &category.objects {

@@ -16,6 +16,7 @@ use crate::forms::judge::unasked;
 use crate::forms::{self, places};
 
 mod injectors;
+mod patches;
 mod server;
 
 use injectors::Neighbour;

@@ -1,9 +1,13 @@
 //! What other injectors do to a pod, each in its own way: how it makes its patch, where it puts its containers, what it does to
 //! `JAVA_TOOL_OPTIONS`, and what it loses. Told by their sources, of which nothing is taken.
 
-use json_patch::{Patch, diff};
-use k8s_openapi::api::core::v1::Pod;
-use serde_json::{Value, json};
+use json_patch::Patch;
+use serde_json::Value;
+
+use super::patches::{
+    azure_identity, drops_flags, eks_identity, istio, linkerd, odigos, opentelemetry, reorders,
+    strips_restart_policy, vault,
+};
 
 /// Another injector.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,8 +41,6 @@ pub enum Reinvocation {
     Never,
     IfNeeded,
 }
-
-const IMAGE: &str = "localhost/heapship-test/jvm-17:1";
 
 impl Neighbour {
     pub const ALL: [Self; 11] = [
@@ -104,235 +106,18 @@ impl Neighbour {
 
     /// Its answer to a pod.
     pub fn patch(self, pod: &Value) -> Patch {
-        let mut new = pod.clone();
         match self {
-            Self::AzureIdentity => {
-                new = typed(pod);
-                for list in ["initContainers", "containers"] {
-                    for container in elements(&mut new["spec"][list]) {
-                        set(
-                            &mut container["env"],
-                            json!({"name": "AZURE_CLIENT_ID", "value": "7d3c2f6a"}),
-                        );
-                        let path = "/var/run/secrets/azure/tokens";
-                        set(
-                            &mut container["volumeMounts"],
-                            json!({"name": "azure-identity-token", "mountPath": path, "readOnly": true}),
-                        );
-                    }
-                }
-                set(
-                    &mut new["spec"]["volumes"],
-                    token("azure-identity-token", "api://AzureADTokenExchange"),
-                );
-                // What its types do not know is taken away.
-                diff(pod, &new)
-            }
-            Self::Istio => {
-                let old = typed(pod);
-                new = old.clone();
-                let own = ["istio-init", "istio-proxy"];
-                let list = elements(&mut new["spec"]["initContainers"]);
-                list.retain(|container| !own.iter().any(|name| container["name"] == *name));
-                list.insert(
-                    0,
-                    json!({"name": "istio-init", "image": IMAGE, "command": ["true"]}),
-                );
-                list.insert(1, proxy("istio-proxy"));
-                new["metadata"]["annotations"]["sidecar.istio.io/status"] =
-                    json!("{\"revision\":\"default\"}");
-                // From one typed pod to another: what the types do not know stays, wherever it then belongs.
-                diff(&old, &new)
-            }
-            Self::LinkerdFront | Self::LinkerdEnd => {
-                let mut operations = Vec::new();
-                if pod["spec"]["initContainers"].is_null() {
-                    operations.push(add("/spec/initContainers", &json!([])));
-                }
-                if pod["metadata"]["annotations"].is_null() {
-                    operations.push(add("/metadata/annotations", &json!({})));
-                }
-                let at = if self == Self::LinkerdFront { "0" } else { "-" };
-                operations.push(add(
-                    &format!("/spec/initContainers/{at}"),
-                    &proxy("linkerd-proxy"),
-                ));
-                operations.push(add(
-                    "/metadata/annotations/linkerd.io~1proxy-version",
-                    &json!("edge-26.11.1"),
-                ));
-                patch(operations)
-            }
-            Self::Odigos => {
-                for container in elements(&mut new["spec"]["containers"]) {
-                    let list = elements(&mut container["env"]);
-                    match list.iter_mut().find(|entry| entry["name"] == "JAVA_TOOL_OPTIONS") {
-                        Some(entry) if entry["valueFrom"].is_object() => {
-                            entry["name"] = json!("ORIGINAL_JAVA_TOOL_OPTIONS");
-                            list.push(json!({"name": "JAVA_TOOL_OPTIONS", "value": "$(ORIGINAL_JAVA_TOOL_OPTIONS) -Dodigos=1"}));
-                        }
-                        Some(entry) => append(entry, " -Dodigos=1"),
-                        None => list.push(json!({"name": "JAVA_TOOL_OPTIONS", "value": "-Dodigos=1"})),
-                    }
-                }
-                diff(pod, &new)
-            }
-            Self::OpenTelemetry => {
-                let volume = json!({"name": "opentelemetry-auto-instrumentation-java", "emptyDir": {"sizeLimit": "200Mi"}});
-                let mount = json!({"name": "opentelemetry-auto-instrumentation-java", "mountPath": "/otel-auto-instrumentation-java"});
-                set(&mut new["spec"]["volumes"], volume);
-                let copies = json!({
-                    "name": "opentelemetry-auto-instrumentation-java", "image": IMAGE,
-                    "command": ["cp", "/app/Options.class", "/otel-auto-instrumentation-java/javaagent.jar"], "volumeMounts": [mount],
-                });
-                set(&mut new["spec"]["initContainers"], copies);
-                let container = &mut new["spec"]["containers"][0];
-                let list = elements(&mut container["env"]);
-                match list.iter_mut().find(|entry| entry["name"] == "JAVA_TOOL_OPTIONS") {
-                    // It gives up on the container, but what it has added stays.
-                    Some(entry) if entry["valueFrom"].is_object() => {}
-                    Some(entry) => append(entry, " -Dotel=1"),
-                    None => list.push(json!({"name": "JAVA_TOOL_OPTIONS", "value": " -Dotel=1"})),
-                }
-                set(&mut container["volumeMounts"], mount);
-                diff(pod, &new)
-            }
-            Self::EksIdentity => {
-                new = old_types(&typed(pod));
-                let mut operations = Vec::new();
-                for list in ["initContainers", "containers"] {
-                    if !new["spec"][list].is_array() {
-                        continue;
-                    }
-                    for container in elements(&mut new["spec"][list]) {
-                        set(
-                            &mut container["env"],
-                            json!({"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/secrets/eks/token"}),
-                        );
-                        set(
-                            &mut container["volumeMounts"],
-                            json!({"name": "aws-iam-token", "mountPath": "/var/run/secrets/eks", "readOnly": true}),
-                        );
-                    }
-                    operations.push(add(&format!("/spec/{list}"), &new["spec"][list]));
-                }
-                let volume = token("aws-iam-token", "sts.amazonaws.com");
-                operations.push(if pod["spec"]["volumes"].is_array() {
-                    add("/spec/volumes/0", &volume)
-                } else {
-                    add("/spec/volumes", &json!([volume]))
-                });
-                patch(operations)
-            }
-            Self::Vault => {
-                let mut all = vec![json!({"name": "vault-agent-init", "image": IMAGE, "command": ["true"]})];
-                all.extend(
-                    typed(pod)["spec"]["initContainers"]
-                        .as_array()
-                        .cloned()
-                        .unwrap_or_default(),
-                );
-                let mut operations = Vec::new();
-                if pod["spec"]["initContainers"].is_array() {
-                    operations.push(json!({"op": "remove", "path": "/spec/initContainers"}));
-                }
-                operations.push(add("/spec/initContainers", &json!(all)));
-                if pod["metadata"]["annotations"].is_null() {
-                    operations.push(add("/metadata/annotations", &json!({})));
-                }
-                operations.push(add(
-                    "/metadata/annotations/vault.hashicorp.com~1agent-inject-status",
-                    &json!("injected"),
-                ));
-                patch(operations)
-            }
-            Self::StripsRestartPolicy => {
-                for container in elements(&mut new["spec"]["initContainers"]) {
-                    container
-                        .as_object_mut()
-                        .map(|members| members.shift_remove("restartPolicy"));
-                }
-                diff(pod, &new)
-            }
-            Self::Reorders => {
-                for list in ["initContainers", "containers"] {
-                    elements(&mut new["spec"][list]).reverse();
-                }
-                diff(pod, &new)
-            }
-            Self::DropsFlags => {
-                for container in elements(&mut new["spec"]["containers"]) {
-                    for entry in elements(&mut container["env"]) {
-                        if entry["name"] == "JAVA_TOOL_OPTIONS" {
-                            *entry = json!({"name": "JAVA_TOOL_OPTIONS", "value": "-Dtheirs=1"});
-                        }
-                    }
-                }
-                diff(pod, &new)
-            }
+            Self::AzureIdentity => azure_identity(pod),
+            Self::Istio => istio(pod),
+            Self::LinkerdFront => linkerd(pod, "0"),
+            Self::LinkerdEnd => linkerd(pod, "-"),
+            Self::Odigos => odigos(pod),
+            Self::OpenTelemetry => opentelemetry(pod),
+            Self::EksIdentity => eks_identity(pod),
+            Self::Vault => vault(pod),
+            Self::StripsRestartPolicy => strips_restart_policy(pod),
+            Self::Reorders => reorders(pod),
+            Self::DropsFlags => drops_flags(pod),
         }
     }
-}
-
-/// Through types that know all of this Kubernetes and nothing besides.
-fn typed(pod: &Value) -> Value {
-    let pod: Pod = serde_json::from_value(pod.clone()).unwrap();
-    serde_json::to_value(pod).unwrap()
-}
-
-/// As structs of 1.27 would leave it: no native sidecars, nor what came later.
-fn old_types(pod: &Value) -> Value {
-    let mut pod = pod.clone();
-    for list in ["initContainers", "containers"] {
-        for container in elements(&mut pod["spec"][list]) {
-            for key in ["restartPolicy", "restartPolicyRules"] {
-                container.as_object_mut().map(|members| members.shift_remove(key));
-            }
-            for entry in elements(&mut container["env"]) {
-                if let Some(source) = entry["valueFrom"].as_object_mut() {
-                    source.shift_remove("fileKeyRef");
-                }
-            }
-        }
-    }
-    pod
-}
-
-fn proxy(name: &str) -> Value {
-    let waits = "trap 'exit 0' TERM; while :; do sleep 1; done";
-    json!({"name": name, "image": IMAGE, "restartPolicy": "Always", "command": ["sh", "-c", waits]})
-}
-
-fn token(name: &str, audience: &str) -> Value {
-    let source =
-        json!({"serviceAccountToken": {"audience": audience, "expirationSeconds": 86400, "path": "token"}});
-    json!({"name": name, "projected": {"sources": [source]}})
-}
-
-fn append(entry: &mut Value, text: &str) {
-    entry["value"] = json!(format!("{}{text}", entry["value"].as_str().unwrap_or_default()));
-}
-
-/// A list, made where there is none.
-fn elements(list: &mut Value) -> &mut Vec<Value> {
-    if !list.is_array() {
-        *list = json!([]);
-    }
-    list.as_array_mut().unwrap()
-}
-
-/// Adds an element unless one of its name is there.
-fn set(list: &mut Value, element: Value) {
-    let list = elements(list);
-    if !list.iter().any(|found| found["name"] == element["name"]) {
-        list.push(element);
-    }
-}
-
-fn add(path: &str, value: &Value) -> Value {
-    json!({"op": "add", "path": path, "value": value})
-}
-
-fn patch(operations: Vec<Value>) -> Patch {
-    serde_json::from_value(json!(operations)).unwrap()
 }
