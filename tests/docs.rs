@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+mod pods;
+
 #[test]
 fn the_generated_pages_are_fresh() {
     let pages = [
         ("docs/annotations.md", heapship::settings::annotations::page()),
         ("docs/reasons.md", heapship::inject::catalogue::page()),
+        ("docs/pods.md", pods::page()),
     ];
     for (name, page) in pages {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);

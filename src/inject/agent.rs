@@ -86,8 +86,9 @@ pub(super) fn add(
         let container = tools_container(plan, writers);
         put(plan, &container, 0)?;
     }
-    if !agents.is_empty() || !writers.is_empty() {
-        // The API server mounts the application's token into every container that has nothing at that path.
+    if tools || !agents.is_empty() {
+        // The API server mounts the application's token into every container that has nothing at that path, and gives the pod a
+        // volume for it where it had none.
         plan.volume(names::NO_TOKEN_VOLUME, &json!({"emptyDir": {}}))?;
     }
     image_options::add(plan, writers)?;
@@ -215,13 +216,18 @@ fn tools_container(plan: &Plan<'_>, writers: &[Writer]) -> Value {
         "name": names::TOOLS_CONTAINER,
         "image": our_image(plan),
         "command": [names::AGENT_IN_IMAGE, "install", names::TOOLS_PATH],
-        "volumeMounts": [{"name": names::TOOLS_VOLUME, "mountPath": names::TOOLS_PATH}],
+        "volumeMounts": [{"name": names::TOOLS_VOLUME, "mountPath": names::TOOLS_PATH}, no_token()],
         "securityContext": identity::of_tools(plan),
     });
     image_options::prepare(&mut container, writers);
     set_if(&mut container, "imagePullPolicy", pull_policy(plan.policy));
     set_if(&mut container, "resources", Some(resources::ours(plan)));
     container
+}
+
+/// In the place of the application's token.
+pub(super) fn no_token() -> Value {
+    json!({"name": names::NO_TOKEN_VOLUME, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true})
 }
 
 fn pull_policy(policy: Option<&Policy>) -> Option<Value> {
@@ -239,7 +245,7 @@ fn agent_container(plan: &mut Plan<'_>, agent: &Agent) -> Result<Value, Skip> {
     // Whole, so that one agent sees all containers' folders.
     let mut mounts = vec![
         json!({"name": names::DUMPS_VOLUME, "mountPath": names::DUMPS_PATH}),
-        json!({"name": names::NO_TOKEN_VOLUME, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true}),
+        no_token(),
     ];
     let (image, pull, program) = match &identity.borrowed {
         Some((image, pull)) => {
@@ -328,7 +334,11 @@ fn environment(plan: &Plan<'_>, agent: &Agent) -> Vec<Value> {
         run_as_user: _,
         java_options_variable: _,
     } = plan.settings;
-    let text = |name: &str, value: String| json!({"name": name, "value": escaped(&value)});
+    // The API server leaves out an empty value: written down, it would be missing in every stored pod.
+    let text = |name: &str, value: String| match value.as_str() {
+        "" => json!({ "name": name }),
+        value => json!({"name": name, "value": escaped(value)}),
+    };
     let shared = matches!(volume, Volume::Claim { .. });
     let dumps = if shared {
         // The kubelet puts the UID in. Beside the pod's own folder the agent sees those of pods that have died.

