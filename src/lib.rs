@@ -7,12 +7,13 @@
 pub mod destination;
 pub mod exit;
 pub mod key;
+#[cfg(any(feature = "webhook", feature = "agent"))]
 pub mod logging;
 pub mod names;
 pub mod quantity;
 pub mod shutdown;
 
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod admission;
 #[cfg(feature = "webhook")]
 pub mod certificates;
@@ -20,15 +21,15 @@ pub mod certificates;
 pub mod cli;
 #[cfg(feature = "webhook")]
 pub mod cluster;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod inject;
 #[cfg(feature = "webhook")]
 pub mod metrics;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod patch;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod settings;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod yaml;
 
 #[cfg(feature = "agent")]
