@@ -25,11 +25,17 @@ export PROPTEST_RNG_SEED=$seed PROPTEST_CASES=64 PROPTEST_MAX_SHRINK_ITERS=0
 list() { "$cargo_mutants" mutants --dir "$tree" --list "$@"; }
 
 # Names without their lines, counted where they repeat, are ordered by hash; the first of them are the sample.
-drawn=$(paste -d '\t' <(list --line-col=false) <(list) | awk -F '\t' -v seed="$seed" '
-        { print seed " " $1 " " ++seen[$1] "\t" $2 }' |
-    while IFS=$'\t' read -r key name; do
-        printf '%s\t%s\n' "$(sha256sum <<<"$key" | cut -c 1-16)" "$name"
-    done | sort | awk -F '\t' -v count="$count" 'NR <= count { print $2 }')
+drawn=$(paste -d '\t' <(list --line-col=false) <(list) | python3 -c '
+import collections, hashlib, sys
+seed, count = sys.argv[1:]
+seen, drawn = collections.Counter(), []
+for line in sys.stdin:
+    name, at = line.rstrip("\n").split("\t")
+    seen[name] += 1
+    drawn.append((hashlib.sha256(f"{seed} {name} {seen[name]}".encode()).digest(), at))
+for _, at in sorted(drawn)[: int(count)]:
+    print(at)
+' "$seed" "$count")
 
 status=0
 begun=$SECONDS

@@ -127,13 +127,7 @@ impl KeyTemplate {
             pieces,
         };
         // A placeholder is never empty, so judging one example judges every key.
-        for part in template
-            .render(&Values {
-                time: "t",
-                ..Values::default()
-            })
-            .split('/')
-        {
+        for part in template.render(&Values::default()).split('/') {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.=+@".contains(c);
             if part.is_empty() || part == "." || part == ".." || !part.chars().all(allowed) {
                 return Err(Error::Literal(part.to_owned()));

@@ -18,7 +18,6 @@ fn remove(list: &mut Value, mut unwanted: impl FnMut(&Value) -> bool) {
 #[test]
 fn what_a_neighbour_dropped_comes_back() {
     let injected = outcome(&pod()).pod;
-    let named = |name: &'static str| move |element: &Value| element["name"] == name;
     let drops: [fn(&mut Value); 3] = [
         |pod| remove(&mut pod["spec"]["initContainers"], is_ours),
         |pod| {
@@ -43,20 +42,22 @@ fn what_a_neighbour_dropped_comes_back() {
         assert_ne!(partial, injected);
         let completed = outcome(&partial);
         assert_eq!(completed.decision, Decision::Injected);
-        let names = |pod: &Value, list: &str| -> Vec<Value> {
+        let in_order = |pod: &Value, list: &str| -> Vec<Value> {
             let elements = pod["spec"][list].as_array().unwrap();
             elements.iter().map(|element| element["name"].clone()).collect()
         };
         for list in ["initContainers", "containers", "volumes"] {
-            assert_eq!(names(&completed.pod, list), names(&injected, list));
+            assert_eq!(in_order(&completed.pod, list), in_order(&injected, list));
         }
         assert_eq!(outcome(&completed.pod).patch.0, []);
         assert_eq!(uninject(&completed.pod), pod());
     }
-    let mut reordered = injected;
-    remove(&mut reordered["spec"]["initContainers"], named("migrate"));
+    let mut diminished = injected;
+    remove(&mut diminished["spec"]["initContainers"], |container| {
+        container["name"] == "migrate"
+    });
     assert_eq!(
-        outcome(&reordered).patch.0,
+        outcome(&diminished).patch.0,
         [],
         "what is not ours is nobody's loss"
     );
@@ -155,6 +156,26 @@ fn what_only_looks_like_ours_stays_with_its_owner() {
     injected["spec"]["containers"][1]["lifecycle"]["preStop"]["exec"]["command"] = json!(["sh", "pre-stop"]);
     own["spec"]["containers"][1]["lifecycle"]["preStop"]["exec"]["command"] = json!(["sh", "pre-stop"]);
     assert_eq!(uninject(&injected), own);
+}
+
+#[test]
+fn what_a_neighbour_put_behind_ours_stays_with_the_pod() {
+    let theirs = json!({"name": "JAVA_TOOL_OPTIONS", "value": "-javaagent:/otel/agent.jar"});
+    for own in [
+        json!([{"name": "JAVA_TOOL_OPTIONS", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]),
+        json!([{"name": "B", "value": "c"}]),
+    ] {
+        let mut pod = pod();
+        pod["spec"]["containers"][0]["env"] = own;
+        let mut injected = outcome(&pod).pod;
+        let with_theirs = |pod: &mut Value| {
+            let entries = pod["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+            entries.push(theirs.clone());
+        };
+        with_theirs(&mut injected);
+        with_theirs(&mut pod);
+        assert_eq!(uninject(&injected), pod);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ struct Jvm<'t> {
     path: Option<&'t str>,
 }
 
-fn jvm<'t>(found: &'t Found) -> Jvm<'t> {
+fn jvm(found: &Found) -> Jvm<'_> {
     let mut jvm = Jvm {
         dumps: false,
         path: None,

@@ -208,6 +208,20 @@ fn the_agent_takes_its_resources_from_the_policy_where_the_class_allows() {
 }
 
 #[test]
+fn a_volume_that_the_largest_dump_would_overflow_is_said() {
+    let warned = |volume: &str| {
+        let mut pod = pod(&json!({}));
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "1Gi"}});
+        let outcome = under(
+            &format!("settings: {{destination: 's3://dumps', volume: '{volume}'}}"),
+            &pod,
+        );
+        outcome.notes.iter().any(|note| note.code == "volume-too-small")
+    };
+    assert!(warned("emptyDir:4095Mi") && !warned("emptyDir:4Gi") && !warned("emptyDir"));
+}
+
+#[test]
 fn root_that_the_kubelet_would_refuse_is_not_taken_from_the_annotation() {
     let decided = |security: &Value| {
         under(

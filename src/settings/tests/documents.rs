@@ -202,8 +202,8 @@ fn a_limit_is_refused_with_its_place() {
             "volumeSize: \"big\" is not allowed: use a size like 20Gi",
         ),
         (
-            "settings: [preStopp]",
-            "settings.preStopp is not a setting; did you mean preStop?",
+            "settings: [preStops]",
+            "settings.preStops is not a setting; did you mean preStop?",
         ),
     ] {
         let found = refused(&format!("limits: {{{wrong}}}"));

@@ -1,7 +1,10 @@
 //! Every setting's values: what is taken, and what is refused.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::destination::Destination;
+use crate::key::KeyTemplate;
 use crate::quantity::Bytes;
 use crate::settings::annotations::{Key, page};
 use crate::settings::values::{Auto, GracePeriod, SecretName, Switch, UserId, Value, VariableName};
@@ -85,6 +88,20 @@ fn a_list_of_containers_says_what_is_wrong_with_it() {
     assert_eq!(refused("app,*"), " (* stands alone)");
     assert_eq!(refused("app,B"), " (\"B\" is not a container's name)");
     assert_eq!(refused(","), "");
+}
+
+#[test]
+fn places_and_keys_are_read_as_they_are_written() {
+    let destination = Destination::read("s3://dumps/prod").map(|destination| destination.to_string());
+    assert_eq!(destination.as_deref(), Ok("s3://dumps/prod"));
+    assert_eq!(Destination::read("dumps"), Err(String::new()));
+    let template = KeyTemplate::read("{pod}/{time}").map(|template| template.to_string());
+    assert_eq!(template.as_deref(), Ok("{pod}/{time}"));
+    assert_eq!(
+        KeyTemplate::read("{pod}/{time"),
+        Err(" (unmatched brace at byte 6)".to_owned())
+    );
+    assert_eq!(NonZeroU32::read("7").map(NonZeroU32::get), Ok(7));
 }
 
 #[test]
