@@ -251,6 +251,40 @@ fn root_that_the_kubelet_would_refuse_is_not_taken_from_the_annotation() {
 }
 
 #[test]
+fn what_the_container_says_of_root_holds_for_the_agent_that_borrows_its_image() {
+    for stated in [json!(true), json!(false)] {
+        let mut pod = pod(&json!({}));
+        pod["spec"]["containers"][0]["securityContext"] = json!({"runAsNonRoot": stated});
+        let injected = under(S3, &pod).pod;
+        let agent = container(&injected, "heapship-agent");
+        assert_eq!(
+            (&agent["image"], &agent["securityContext"]["runAsNonRoot"]),
+            (&json!("app:1"), &stated)
+        );
+    }
+}
+
+#[test]
+fn the_agent_stands_directly_before_the_init_container_whose_dumps_it_ships_and_else_at_the_end() {
+    let order = |annotations: &Value| -> Vec<Value> {
+        let mut pod = pod(&json!({"securityContext": {"runAsUser": 1000},
+            "initContainers": [{"name": "first"}, {"name": "migrate"}, {"name": "last"}]}));
+        pod["metadata"]["annotations"] = annotations.clone();
+        let injected = under(S3, &pod).pod;
+        let containers = injected["spec"]["initContainers"].as_array().unwrap();
+        containers
+            .iter()
+            .map(|container| container["name"].clone())
+            .collect()
+    };
+    assert_eq!(
+        order(&json!({"heapship.io/containers": "migrate"})),
+        ["first", "heapship-agent", "migrate", "last"]
+    );
+    assert_eq!(order(&json!({})), ["first", "migrate", "last", "heapship-agent"]);
+}
+
+#[test]
 fn what_a_webhook_must_not_touch_is_left_without_a_trace() {
     let annotated = |key: &str, value: &str| {
         let mut pod = pod(&json!({}));
