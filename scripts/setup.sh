@@ -3,7 +3,7 @@
 # System packages come by apt when this is run by root; otherwise they are listed, and the script fails.
 # Everything else goes into .tools, which git ignores.
 #
-# usage: scripts/setup.sh demo|test|lint|bench|image|e2e
+# usage: scripts/setup.sh demo|test|lint|mutants|bench|image|e2e
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -132,12 +132,12 @@ spell_checker() {
     [[ -x $tools/python/bin/typos ]] || python_packages typos==1.52.0
 }
 
-# Unoptimised: it runs for two seconds, and compiles in one minute instead of six.
-dependency_checker() {
-    [[ -x $tools/bin/cargo-deny ]] && return 0
-    say "building cargo-deny (about a minute, once)"
+# Builds a command of cargo: NAME VERSION. Unoptimised: it runs for seconds, and compiles in one minute instead of six.
+cargo_command() {
+    [[ -x $tools/bin/$1 ]] && return 0
+    say "building $1 (about a minute, once)"
     CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --root "$tools" --version 0.20.2 cargo-deny
+        CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --root "$tools" --version "$2" "$1"
     rm -rf "$tools/build"
 }
 
@@ -170,7 +170,13 @@ lint)
     python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
     install_packages
     spell_checker
-    dependency_checker
+    cargo_command cargo-deny 0.20.2
+    ;;
+mutants)
+    rust
+    compilers
+    install_packages
+    cargo_command cargo-mutants 27.1.0
     ;;
 bench)
     rust
@@ -209,6 +215,6 @@ e2e)
     go_program s5cmd github.com/peak/s5cmd/v2 "the image of the baseline needs it"
     ;;
 *)
-    fail "usage: scripts/setup.sh demo|test|lint|bench|image|e2e"
+    fail "usage: scripts/setup.sh demo|test|lint|mutants|bench|image|e2e"
     ;;
 esac

@@ -5,13 +5,18 @@
 //! module refuses a pod: what cannot be understood, what fails and what comes too late is admitted as it came.
 
 pub mod answer;
+#[cfg(feature = "webhook")]
 pub mod health;
+#[cfg(feature = "webhook")]
 pub mod http;
 pub mod label;
 pub mod namespaces;
 pub mod review;
+#[cfg(feature = "webhook")]
 pub mod rotation;
+#[cfg(feature = "webhook")]
 pub mod server;
+#[cfg(feature = "webhook")]
 pub mod tls;
 pub mod workload;
 

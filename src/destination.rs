@@ -172,6 +172,19 @@ mod tests {
     }
 
     #[test]
+    fn one_bucket_is_one_name_in_one_kind_of_store_and_of_a_file_system_one_path() {
+        let same = |a: &str, b: &str| {
+            let parsed = |text: &str| Destination::parse(text).unwrap();
+            parsed(a).same_bucket(&parsed(b))
+        };
+        assert!(same("s3://dumps/a", "s3://dumps/b"));
+        assert!(!same("s3://dumps/a", "s3://others/a"));
+        assert!(!same("s3://dumps/a", "gs://dumps/a"));
+        assert!(same("file:///mnt/a", "file:///mnt/a"));
+        assert!(!same("file:///mnt/a", "file:///mnt/b"));
+    }
+
+    #[test]
     fn refuses_what_is_no_place_for_a_dump() {
         for text in [
             "",

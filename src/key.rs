@@ -127,13 +127,7 @@ impl KeyTemplate {
             pieces,
         };
         // A placeholder is never empty, so judging one example judges every key.
-        for part in template
-            .render(&Values {
-                time: "t",
-                ..Values::default()
-            })
-            .split('/')
-        {
+        for part in template.render(&Values::default()).split('/') {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.=+@".contains(c);
             if part.is_empty() || part == "." || part == ".." || !part.chars().all(allowed) {
                 return Err(Error::Literal(part.to_owned()));
@@ -286,6 +280,47 @@ mod tests {
     }
 
     #[test]
+    fn every_placeholder_gets_its_own_value() {
+        let text = "{cluster}/{namespace}/{workload}/{pod}/{uid}/{container}/{node}/{time}/{reason}";
+        let template: KeyTemplate = text.parse().unwrap();
+        assert_eq!(
+            template.render(&VALUES),
+            "prod/shop/checkout/checkout-7d4b9c-x2x7k/5c2d/app/n1/20261125T210533.123Z/oom"
+        );
+        assert!(
+            text.split('/')
+                .all(|name| template.uses(name.trim_matches(['{', '}'])))
+        );
+    }
+
+    #[test]
+    fn the_uid_alone_tells_pods_apart_and_a_template_may_be_as_long_as_a_key() {
+        let text = format!("{{uid}}/{{time}}/{}", "x".repeat(MAX_KEY_BYTES - 13));
+        assert_eq!(text.len(), MAX_KEY_BYTES);
+        assert_eq!(
+            KeyTemplate::parse(&text).map(|template| template.to_string()),
+            Ok(text)
+        );
+    }
+
+    #[test]
+    fn values_become_harmless_parts_of_a_path() {
+        for (value, part) in [
+            ("", "unknown"),
+            (".", "_"),
+            ("..", "__"),
+            ("...", "___"),
+            (".a", ".a"),
+            ("a-b_c.d", "a-b_c.d"),
+            ("a/b c", "a_b_c"),
+            ("é", "_"),
+        ] {
+            assert_eq!(sanitised(value), part);
+        }
+        assert_eq!(sanitised(&"x".repeat(300)).len(), MAX_VALUE_BYTES);
+    }
+
+    #[test]
     fn wrong_templates_are_refused_with_what_is_allowed() {
         for (text, wanted) in [
             (
@@ -300,6 +335,7 @@ mod tests {
             ("{pod}/{time", "unmatched brace at byte 6"),
             ("{pod}}/{time}", "unmatched brace at byte 5"),
             ("/{pod}/{time}", "\"\" cannot stand in a key"),
+            ("./{pod}/{time}", "\".\" cannot stand in a key"),
             ("../{pod}/{time}", "\"..\" cannot stand in a key"),
             ("a//{pod}/{time}", "\"\" cannot stand in a key"),
             ("a b/{pod}/{time}", "\"a b\" cannot stand in a key"),

@@ -7,13 +7,14 @@
 pub mod destination;
 pub mod exit;
 pub mod key;
+#[cfg(any(feature = "webhook", feature = "agent"))]
 pub mod logging;
 pub mod names;
 pub mod option_tokens;
 pub mod quantity;
 pub mod shutdown;
 
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod admission;
 #[cfg(feature = "webhook")]
 pub mod certificates;
@@ -23,17 +24,17 @@ pub mod cli;
 pub mod cluster;
 #[cfg(feature = "webhook")]
 pub mod events;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod inject;
 #[cfg(feature = "webhook")]
 pub mod metrics;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod objects;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod patch;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod settings;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "core")]
 pub mod yaml;
 
 #[cfg(feature = "agent")]

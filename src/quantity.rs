@@ -101,7 +101,9 @@ pub fn thousandths(text: &str) -> Option<u64> {
         .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.')?;
-    Bytes::parse(&format!("{whole}{fraction:0<3}{suffix}"))
+    let fraction = format!("{fraction:0<3}");
+    let (shifted, finer) = fraction.split_at_checked(3)?;
+    Bytes::parse(&format!("{whole}{shifted}.{finer}{suffix}"))
         .ok()
         .map(|Bytes(amount)| amount)
 }
@@ -229,11 +231,91 @@ mod tests {
         ] {
             assert_eq!(Bytes::parse(text), Ok(Bytes(bytes)), "{text}");
         }
-        for text in ["", "Gi", "20GB", "20 Gi", "1..5", "1e", "x", "1.5.2Gi", "--1"] {
-            assert!(Bytes::parse(text).is_err(), "{text}");
+        for text in [
+            "", ".", "Gi", "20GB", "20 Gi", "1..5", "1e", "x", "1.5.2Gi", "1+1",
+        ] {
+            assert_eq!(Bytes::parse(text), Err(Error::Size), "{text}");
         }
+        assert_eq!(Bytes::parse("--1"), Err(Error::OutOfRange));
         assert_eq!(Bytes::parse("-1Gi"), Err(Error::OutOfRange));
         assert_eq!(Bytes::parse("100Ei"), Err(Error::OutOfRange));
+    }
+
+    #[test]
+    fn knows_every_suffix_of_a_size() {
+        for (power, decimal) in (1..).zip(["k", "M", "G", "T", "P", "E"]) {
+            assert_eq!(
+                Bytes::parse(&format!("3{decimal}")),
+                Ok(Bytes(3 * 1000_u64.pow(power)))
+            );
+        }
+        for (shift, binary) in (1..).zip(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]) {
+            let bytes = Bytes(3 << (10 * shift));
+            assert_eq!(Bytes::parse(&format!("3{binary}")), Ok(bytes));
+            assert_eq!(bytes.to_string(), format!("3{binary}"));
+        }
+        assert_eq!(Bytes::parse("25E-1"), Ok(Bytes(3)));
+        assert_eq!(Bytes(1024 + 1).to_string(), "1025");
+        assert_eq!(Bytes(1536).to_string(), "1536");
+        assert_eq!(Bytes(0).to_string(), "0");
+    }
+
+    #[test]
+    fn reads_amounts_of_cpu_to_the_thousandth() {
+        for (text, amount) in [
+            ("100m", 100),
+            ("2", 2000),
+            ("1.5", 1500),
+            ("0.001", 1),
+            ("0.1234", 124),
+            ("1.0625Ki", 1_088_000),
+            ("1.5k", 1_500_000),
+            ("1Ki", 1_024_000),
+        ] {
+            assert_eq!(thousandths(text), Some(amount), "{text}");
+        }
+        for text in ["", "m", "x", "-1", "1.5m", "1.5x", "1..5"] {
+            assert_eq!(thousandths(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn knows_every_unit_of_a_duration() {
+        for (text, nanoseconds) in [
+            ("7ns", 7),
+            ("7us", 7_000),
+            ("7\u{b5}s", 7_000),
+            ("7\u{3bc}s", 7_000),
+            ("7ms", 7_000_000),
+            ("7s", 7_000_000_000),
+            ("7m", 420_000_000_000),
+            ("7h", 25_200_000_000_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_nanos(nanoseconds)),
+                "{text}"
+            );
+        }
+        assert_eq!(parse_duration("-5s"), Err(Error::OutOfRange));
+        assert_eq!(parse_duration("+5s"), Err(Error::OutOfRange));
+    }
+
+    #[test]
+    fn writes_durations_in_the_largest_units_that_fit() {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (250, "250ms"),
+            (1_000, "1s"),
+            (60_000, "1m"),
+            (90_000, "1m30s"),
+            (3_600_000, "1h"),
+            (3_661_001, "1h1m1s1ms"),
+            (90_000_000, "25h"),
+        ] {
+            assert_eq!(format_duration(Duration::from_millis(milliseconds)), text);
+        }
+        assert_eq!(format_duration(Duration::from_micros(1500)), "1500000ns");
     }
 
     #[test]
@@ -254,8 +336,8 @@ mod tests {
             );
         }
         assert_eq!(parse_duration("600"), Err(Error::BareNumber("600".into())));
-        for text in ["", "s", "5 s", "5x", "-5s", "1h30", "1.2.3s", "."] {
-            assert!(parse_duration(text).is_err(), "{text}");
+        for text in ["", "s", "5 s", "5x", "1h30", "1.2.3s", ".", ".s"] {
+            assert_eq!(parse_duration(text), Err(Error::Duration), "{text}");
         }
         assert_eq!(parse_duration("9999999999h"), Err(Error::OutOfRange));
     }

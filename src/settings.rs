@@ -231,3 +231,6 @@ pub enum Request {
     /// Nobody asked.
     NotAsked,
 }
+
+#[cfg(test)]
+mod tests;

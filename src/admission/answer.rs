@@ -374,6 +374,79 @@ mod tests {
     }
 
     #[test]
+    fn every_verdict_has_its_decision_and_its_reason() {
+        for (verdict, decision, reason) in [
+            (Verdict::Injected, "injected", ""),
+            (Verdict::Skipped("windows"), "skipped", "windows"),
+            (Verdict::NotAsked, "not-asked", ""),
+            (Verdict::NotAPodCreation, "not-asked", "not-a-pod-creation"),
+            (Verdict::NamespaceLabelled, "labelled", ""),
+            (Verdict::NamespaceNotLabelled, "not-asked", "namespace"),
+            (Verdict::NamespaceUnknown, "failed", "namespace-unknown"),
+            (Verdict::Unreadable, "failed", "unreadable-review"),
+            (Verdict::InternalError, "failed", "internal-error"),
+            (Verdict::Overloaded, "failed", "overloaded"),
+        ] {
+            assert_eq!((verdict.decision(), verdict.reason()), (decision, reason));
+            assert_eq!(verdict.is_a_failure(), decision == "failed", "{verdict:?}");
+            assert_eq!(verdict.is_of_interest(), decision != "not-asked", "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_namespaces_opt_in_would_change_may_be_outdated() {
+        assert!(Verdict::NotAsked.may_be_outdated() && Verdict::Skipped("opted-out").may_be_outdated());
+        assert!(!Verdict::Injected.may_be_outdated() && !Verdict::Skipped("windows").may_be_outdated());
+    }
+
+    #[test]
+    fn what_could_not_be_decided_is_admitted_with_the_reason_in_a_warning() {
+        let uid = || "u".to_owned();
+        for (answer, verdict, said) in [
+            (
+                Answer::unreadable(uid(), "no kind"),
+                Verdict::Unreadable,
+                "the review: no kind",
+            ),
+            (
+                Answer::internal_error(uid()),
+                Verdict::InternalError,
+                "an internal error",
+            ),
+            (Answer::overloaded(uid()), Verdict::Overloaded, "is overloaded"),
+            (
+                Answer::namespace_unknown(uid(), "shop"),
+                Verdict::NamespaceUnknown,
+                "namespace shop asks for",
+            ),
+        ] {
+            assert_eq!((answer.uid.as_str(), answer.verdict), ("u", verdict));
+            assert!(answer.warnings()[0].contains(said), "{:?}", answer.warnings());
+            assert_eq!(decoded(&answer)["response"]["allowed"], true);
+        }
+    }
+
+    #[test]
+    fn ten_warnings_all_go_out() {
+        let ten: Vec<String> = (0..WARNINGS_LIMIT)
+            .map(|number| format!("warning {number}"))
+            .collect();
+        assert_eq!(
+            Answer::unchanged("u".into(), Verdict::Injected)
+                .with_warnings(&ten)
+                .warnings(),
+            ten
+        );
+    }
+
+    #[test]
+    fn a_warning_keeps_as_much_as_the_api_server_takes() {
+        let fits = "x".repeat(WARNING_LIMIT);
+        assert_eq!(fit(&fits), fits);
+        assert_eq!(fit(&format!("{fits}x")).len(), WARNING_LIMIT);
+    }
+
+    #[test]
     fn eleven_warnings_become_ten_that_say_how_many_are_missing() {
         let answer = Answer::unchanged("u".into(), Verdict::Injected).with_warnings(
             &(0..11)

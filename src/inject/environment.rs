@@ -149,8 +149,7 @@ impl<'p> Environment<'p> {
                 .flatten()
                 .filter_map(Value::as_str)
         });
-        let after = self.last(name).map_or(self.entries.len(), |(index, _)| index + 1);
-        let first = self.first(name).unwrap_or(after);
+        let first = self.first(name).unwrap_or(self.entries.len());
         // Entries of the name itself are renamed where the last is a reference: then theirs would dangle too.
         let renamed = !self.is_literal(name);
         let between = self

@@ -66,6 +66,13 @@ mod tests {
         assert!(refers_to("-jar $(A)", "A") && !refers_to("$$(A)", "A") && !refers_to("$(AB)", "A"));
     }
 
+    #[test]
+    fn a_reference_stays_as_written_where_its_value_would_go_past_the_limit() {
+        let lookup = |_: &str| Some("abc");
+        assert_eq!(expand("$(A)$(A)", 6, &lookup), "abcabc");
+        assert_eq!(expand("$(A)$(A)", 5, &lookup), "abc$(A)");
+    }
+
     proptest! {
         #[test]
         fn without_known_names_only_doubled_dollars_change(text in "[$()A-C ]{0,20}") {

@@ -7,7 +7,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::settings::Level;
 
+mod cases;
+mod changed;
+mod environment;
 mod neighbours;
+mod options;
+mod policies;
+mod termination;
+mod whose;
 
 const POLICY: &str = "
 kind: HeapDumpPolicy
@@ -350,8 +357,20 @@ fn every_reason_for_leaving_a_pod_alone_is_in_the_catalogue() {
     );
 }
 
+/// Thousands of pods, or as many as `PROPTEST_CASES` says: mutation testing runs these laws hundreds of times.
+fn many() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config,
+        None => ProptestConfig {
+            cases: 2_000,
+            ..config
+        },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(many())]
 
     #[test]
     fn applied_twice_is_applied_once_with_the_same_warnings(pod in pod()) {

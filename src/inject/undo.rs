@@ -263,13 +263,16 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
             }
         }
         None => {
-            let Some(entry) = entries.iter_mut().rev().find(|entry| entry["name"] == variable) else {
+            // Not simply the last of the name: a neighbour may have set the variable again behind ours.
+            let mut found = entries.iter_mut().rev().filter(|entry| entry["name"] == variable);
+            let begins_with_ours = found.find_map(|entry| {
+                let rest = entry["value"].as_str()?.strip_prefix(front.as_str())?.to_owned();
+                Some((entry, rest))
+            });
+            let Some((entry, rest)) = begins_with_ours else {
                 return;
             };
-            let Some(text) = entry["value"].as_str() else {
-                return;
-            };
-            let mut rest = text.strip_prefix(front.as_str()).unwrap_or(text);
+            let mut rest = rest.as_str();
             if !front.is_empty() {
                 rest = rest.strip_prefix(' ').unwrap_or(rest);
             }

@@ -346,6 +346,22 @@ mod tests {
     }
 
     #[test]
+    fn a_distance_is_the_fewest_letters_to_change() {
+        for (a, b, fewest) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("abc", "abc", 0),
+            ("xy", "yx", 2),
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+            ("intention", "execution", 5),
+        ] {
+            assert_eq!(distance(a, b), fewest, "{a} {b}");
+        }
+    }
+
+    #[test]
     fn every_key_is_found_by_its_name_and_its_field() {
         for key in Key::ALL {
             assert_eq!(Key::named(key.description().name), Some(key));

@@ -136,6 +136,25 @@ fn a_review_with_a_uid_and_nonsense_beside_it_can_still_be_answered() {
 }
 
 #[test]
+fn a_uid_is_found_wherever_there_is_one() {
+    assert_eq!(uid(&review(&json!({"uid": "u1"}))).as_deref(), Some("u1"));
+    let mut request = pod_request();
+    request["uid"] = json!("u2");
+    assert_eq!(uid(&review(&request)).as_deref(), Some("u2"));
+    assert_eq!(uid(b"nonsense"), None);
+}
+
+#[test]
+fn every_refusal_has_its_code() {
+    assert_eq!(Refusal::NotJson(String::new()).label(), "not-json");
+    assert_eq!(
+        Refusal::NotAReview { found: String::new() }.label(),
+        "not-a-review"
+    );
+    assert_eq!(Refusal::NoUid.label(), "no-uid");
+}
+
+#[test]
 fn an_escaped_annotation_is_an_annotation() {
     let carries = |text: &str| carries_our_annotation(&RawValue::from_string(text.to_owned()).unwrap());
     assert!(carries(

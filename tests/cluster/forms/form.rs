@@ -93,6 +93,7 @@ impl Category {
                 name: "e2e".to_owned(),
                 version: KubernetesVersion::NEWEST,
                 own_namespace: Some("heapship-system".to_owned()),
+                env_files: false,
             },
             workload: None,
         };
