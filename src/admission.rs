@@ -3,15 +3,22 @@
 //! [`Admission`] is the whole decision, as a function of bytes; [`http`] puts it behind a path, [`server`] behind a
 //! socket, [`tls`] behind a certificate that [`rotation`] keeps fresh; [`health`] is the second port. Nothing below this
 //! module refuses a pod: what cannot be understood, what fails and what comes too late is admitted as it came.
+//!
+//! The decision is a feature of its own, `decision`; the shells around it come with `webhook`.
 
 pub mod answer;
+#[cfg(feature = "webhook")]
 pub mod health;
+#[cfg(feature = "webhook")]
 pub mod http;
 pub mod label;
 pub mod namespaces;
 pub mod review;
+#[cfg(feature = "webhook")]
 pub mod rotation;
+#[cfg(feature = "webhook")]
 pub mod server;
+#[cfg(feature = "webhook")]
 pub mod tls;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

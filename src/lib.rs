@@ -12,7 +12,7 @@ pub mod names;
 pub mod quantity;
 pub mod shutdown;
 
-#[cfg(feature = "webhook")]
+#[cfg(feature = "decision")]
 pub mod admission;
 #[cfg(feature = "webhook")]
 pub mod certificates;
@@ -20,15 +20,15 @@ pub mod certificates;
 pub mod cli;
 #[cfg(feature = "webhook")]
 pub mod cluster;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "decision")]
 pub mod inject;
 #[cfg(feature = "webhook")]
 pub mod metrics;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "decision")]
 pub mod patch;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "decision")]
 pub mod settings;
-#[cfg(feature = "webhook")]
+#[cfg(feature = "decision")]
 pub mod yaml;
 
 #[cfg(feature = "agent")]
