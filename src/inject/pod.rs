@@ -48,14 +48,16 @@ pub fn carries_injection(pod: &Value) -> bool {
         .into_iter()
         .filter_map(|list| pod["spec"][list].as_array())
         .flatten();
-    let mounts_dumps = |container: &Value| {
-        let mounts = container["volumeMounts"].as_array();
-        mounts
-            .into_iter()
-            .flatten()
-            .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
-    };
     containers
         .into_iter()
         .any(|container| is_ours(container) || mounts_dumps(container))
+}
+
+/// Whether a container has our volume for dumps, where we mount it.
+pub(super) fn mounts_dumps(container: &Value) -> bool {
+    let mounts = container["volumeMounts"].as_array();
+    mounts
+        .into_iter()
+        .flatten()
+        .any(|mount| mount["name"] == names::DUMPS_VOLUME && mount["mountPath"] == names::DUMPS_PATH)
 }

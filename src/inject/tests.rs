@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::settings::Level;
 
+mod reinvoked;
+
 const POLICY: &str = "
 kind: HeapDumpPolicy
 metadata: {name: base}
