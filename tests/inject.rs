@@ -7,36 +7,18 @@
 //! notes.txt       decision, steps and warnings, as the user sees them
 //! ```
 //!
-//! To add a case, write the first two; to change one, change the code. Then `HEAPSHIP_BLESS=1 cargo test --test main inject::`
+//! The laws of `tests/laws` hold for them too. To add a case, write the first two; to change one, change the code. Then `HEAPSHIP_BLESS=1 cargo test --test main inject::`
 //! writes the other two, and the review reads them.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use heapship::cli::objects;
-use heapship::inject::{
-    self, Cluster, Context, Decision, KubernetesVersion, Namespace, Note, Outcome, Severity,
-};
-use heapship::settings::policy::Policies;
+use heapship::inject::{self, Decision, Note, Outcome, Severity};
 use heapship::yaml;
-use serde_json::Value;
 
-use crate::schema::openapi::openapi;
+use case::{Case, cases};
 
-mod generated;
-mod laws;
-
-/// A case with everything that decides about its pod.
-struct Case {
-    name: String,
-    folder: PathBuf,
-    text: String,
-    documents: Vec<yaml::Document>,
-    namespace: Namespace,
-    cluster: Cluster,
-    policies: Policies,
-}
+pub(crate) mod case;
 
 #[test]
 fn every_case_ends_as_its_files_say() {
@@ -57,54 +39,6 @@ fn every_case_ends_as_its_files_say() {
 }
 
 #[test]
-fn a_second_pass_changes_nothing_and_says_the_same() {
-    judge(|case, outcome, faults| {
-        let second = inject::inject(&outcome.pod, &case.context());
-        if second.pod != outcome.pod {
-            faults.push(format!("the second pass made {}", second.pod));
-        }
-        if !second.patch.0.is_empty() {
-            faults.push(format!("the second pass has operations: {:?}", second.patch));
-        }
-        if second.decision != outcome.decision {
-            faults.push(format!("the second pass decided {:?}", second.decision));
-        }
-        if warnings(&second.notes) != warnings(&outcome.notes) {
-            faults.push(format!("the second pass warned {:?}", warnings(&second.notes)));
-        }
-    });
-}
-
-#[test]
-fn the_patch_applied_to_the_pod_gives_the_patched_pod() {
-    judge(|case, outcome, faults| {
-        let mut pod = case.pod().clone();
-        match json_patch::patch(&mut pod, &outcome.patch) {
-            Ok(()) if pod == outcome.pod => {}
-            Ok(()) => faults.push("the patch makes another pod".to_owned()),
-            Err(error) => faults.push(format!("the patch does not apply: {error}")),
-        }
-    });
-}
-
-#[test]
-fn what_nobody_asked_to_change_stays() {
-    judge(|case, outcome, faults| laws::untouched(case.pod(), &outcome.pod, faults));
-}
-
-#[test]
-fn a_pod_that_is_left_alone_keeps_its_spec() {
-    judge(|case, outcome, faults| {
-        if outcome.decision != Decision::Injected && outcome.pod["spec"] != case.pod()["spec"] {
-            faults.push("the spec changed".to_owned());
-        }
-        if outcome.decision == Decision::NotAsked && outcome.pod != *case.pod() {
-            faults.push("nobody asked, and yet the pod changed".to_owned());
-        }
-    });
-}
-
-#[test]
 fn uninject_gives_the_pod_back() {
     judge(|case, outcome, faults| {
         let restored = inject::uninject(&outcome.pod);
@@ -116,25 +50,6 @@ fn uninject_gives_the_pod_back() {
         let back = yaml::rewrite(&patched, &read, &[restored]).text;
         if back != case.text {
             faults.push(format!("the text came back as\n{back}"));
-        }
-    });
-}
-
-#[test]
-fn the_patched_pod_fits_kubernetes() {
-    judge(|case, outcome, faults| {
-        if let Err(error) = serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(outcome.pod.clone()) {
-            faults.push(format!("it does not decode: {error}"));
-        }
-        laws::consistent(&outcome.pod, faults);
-        if let Some(openapi) = openapi() {
-            let before = openapi.faults(case.pod());
-            faults.extend(
-                openapi
-                    .faults(&outcome.pod)
-                    .into_iter()
-                    .filter(|fault| !before.contains(fault)),
-            );
         }
     });
 }
@@ -153,84 +68,6 @@ fn judge(check: impl Fn(&Case, &Outcome, &mut Vec<String>)) {
         }
     }
     assert!(report.is_empty(), "\n{report}");
-}
-
-fn cases() -> Vec<Case> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("inject");
-    let folders = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
-    let mut folders: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders.into_iter().map(Case::read).collect()
-}
-
-impl Case {
-    fn read(folder: PathBuf) -> Self {
-        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-        let text =
-            fs::read_to_string(folder.join("pod.yaml")).unwrap_or_else(|e| panic!("{name}/pod.yaml: {e}"));
-        let documents = yaml::read(&text).unwrap_or_else(|e| panic!("{name}/pod.yaml: {e}"));
-        assert_eq!(documents.len(), 1, "{name}/pod.yaml");
-        let settings = fs::read_to_string(folder.join("settings.yaml")).unwrap_or_default();
-        let settings = yaml::read(&settings).unwrap_or_else(|e| panic!("{name}/settings.yaml: {e}"));
-        let mut case = Self {
-            folder,
-            text,
-            documents,
-            namespace: objects::named("web"),
-            cluster: Cluster {
-                name: "test".to_owned(),
-                version: version("1.36"),
-                own_namespace: None,
-            },
-            policies: Policies::default(),
-            name,
-        };
-        if let Some(settings) = settings.first() {
-            case.settings(&settings.value);
-        }
-        case
-    }
-
-    fn settings(&mut self, settings: &Value) {
-        for (key, value) in settings.as_object().into_iter().flatten() {
-            match key.as_str() {
-                "kubernetesVersion" => self.cluster.version = version(value.as_str().unwrap()),
-                "namespace" => {
-                    let mut namespace = objects::named(value["name"].as_str().unwrap_or("web"));
-                    namespace.labels.extend(inject::texts(&value["labels"]));
-                    namespace.annotations = inject::texts(&value["annotations"]);
-                    self.namespace = namespace;
-                }
-                "policies" => {
-                    let documents: Vec<_> = value.as_array().unwrap().iter().map(yaml::write).collect();
-                    let policies = Policies::from_yaml(&documents.join("---\n"));
-                    self.policies = policies.unwrap_or_else(|e| panic!("{}/settings.yaml: {e}", self.name));
-                }
-                other => panic!("{}/settings.yaml: {other} is not a setting of cases", self.name),
-            }
-        }
-    }
-
-    fn pod(&self) -> &Value {
-        &self.documents[0].value
-    }
-
-    fn context(&self) -> Context<'_> {
-        Context {
-            namespace: &self.namespace,
-            policies: &self.policies,
-            cluster: &self.cluster,
-            workload: None,
-        }
-    }
-}
-
-fn version(text: &str) -> KubernetesVersion {
-    let (major, minor) = text.split_once('.').unwrap();
-    KubernetesVersion {
-        major: major.parse().unwrap(),
-        minor: minor.parse().unwrap(),
-    }
 }
 
 fn notes(outcome: &Outcome) -> String {
@@ -252,11 +89,4 @@ fn notes(outcome: &Outcome) -> String {
         writeln!(text, "{severity} {code}: {sentence}").unwrap();
     }
     text
-}
-
-fn warnings(notes: &[Note]) -> Vec<&Note> {
-    notes
-        .iter()
-        .filter(|note| note.severity == Severity::Warning)
-        .collect()
 }
