@@ -229,7 +229,7 @@ fn starts_a_container_as_the_kubelet_does() {
         "args": ["$(B)"],
         "volumeMounts": [{"mountPath": "/a", "subPathExpr": "x/$(A)"}],
     });
-    let salt = (0..)
+    let salt = (0..100)
         .find(|salt| Sources::new(*salt).key("configMap", "nobody's", "k").is_none())
         .unwrap();
     let process = Sources::new(salt).start(&container).unwrap();

@@ -54,6 +54,12 @@ pub(crate) const LAWS: &[Law] = &[
     ),
 ];
 
+/// Byte for byte: the order of members counts, which equality of values does not look at.
+pub(crate) fn same_text(one: &Value, other: &Value) -> bool {
+    let text = |value| serde_json::to_vec(value).unwrap();
+    text(one) == text(other)
+}
+
 /// Which neighbour broke the law of neighbours: each is a finding of its own.
 pub(crate) fn whose(law: &str, case: &Case) -> &'static str {
     if law.contains("neighbour") {

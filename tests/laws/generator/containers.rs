@@ -26,10 +26,10 @@ pub(super) fn regular_names(random: &mut Random) -> Vec<String> {
 }
 
 pub(super) fn init_names(random: &mut Random) -> Vec<String> {
-    if random.percent(55) {
+    if random.percent(45) {
         return Vec::new();
     }
-    let names = random.some(&["migrate", "warm-up", "istio-init", "log-shipper"], 45);
+    let names = random.some(&["migrate", "warm-up", "istio-init", "log-shipper"], 55);
     names.into_iter().map(|name| (*name).to_owned()).collect()
 }
 

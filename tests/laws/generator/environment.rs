@@ -103,7 +103,7 @@ fn entry(random: &mut Random, clean: bool) -> Value {
         3..=8 => json!({"name": name, "valueFrom": source(random)}),
         9 => json!({"name": name, "value": long(random)}),
         // The JVM would not start with it, so it is rare.
-        10 if !clean => json!({"name": name, "value": random.pick(&["-Dopen='", "it's"])}),
+        10 | 11 if !clean => json!({"name": name, "value": random.pick(&["-Dopen='", "it's"])}),
         _ => json!({"name": name, "value": random.pick(&LITERALS)}),
     }
 }

@@ -45,6 +45,9 @@ pub(super) fn pod(random: &mut Random, clean: bool) -> Value {
         spec["volumes"] = volumes;
     }
     rest_of_spec(random, &mut spec);
+    if random.percent(20) {
+        security::restrict(&mut spec);
+    }
     if !clean {
         odd(random, &mut metadata, &mut spec);
     }
@@ -101,6 +104,7 @@ fn rest_of_spec(random: &mut Random, spec: &mut Value) {
             .pick(&[
                 json!({"kubernetes.io/arch": "amd64"}),
                 json!({"kubernetes.io/arch": "s390x"}),
+                json!({"kubernetes.io/arch": "arm64"}),
                 json!({"disk": "fast"}),
                 json!({}),
             ])

@@ -60,8 +60,8 @@ pub(super) fn mounts(random: &mut Random, container: &mut Value, volumes: &Value
             1 => mount["subPath"] = json!("logs"),
             2 => mount["subPathExpr"] = json!("$(POD_NAME)/logs"),
             3 => {
-                mount["subPathExpr"] =
-                    json!(random.pick(&["$(OTHER)", "$(POD_NAME)", "$(JAVA_TOOL_OPTIONS)"]))
+                let expression = random.pick(&["$(OTHER)", "$(POD_NAME)", "$(JAVA_TOOL_OPTIONS)"]);
+                mount["subPathExpr"] = json!(expression);
             }
             4 => mount["mountPropagation"] = json!("None"),
             5 => mount["ofTomorrow"] = json!({"x": []}),

@@ -194,7 +194,7 @@ fn in_container(found: &Value, by_name: &dyn Fn(&Value) -> bool) -> Value {
         let text = entries()
             .filter(|entry| entry["name"] == variable)
             .filter_map(|entry| entry["value"].as_str())
-            .last();
+            .next_back();
         let all = tokens(text.unwrap_or_default()).unwrap_or_default();
         let ours = ["HeapDump", "ExitOnOutOfMemoryError", "StartAttachListener"];
         all.into_iter()

@@ -72,8 +72,8 @@ pub(super) fn arrive(trial: &Trial<'_>, faults: &mut Faults) {
 
 /// JDK 8 drops in silence what is too long. What comes from a source is not known at admission; a text is.
 fn jdk_8(found: &Value, variable: &str, now: &str, name: &str, faults: &mut Faults) {
-    let entries = found["env"].as_array().into_iter().flatten();
-    let own = entries.filter(|entry| entry["name"] == variable).last();
+    let mut entries = found["env"].as_array().into_iter().flatten();
+    let own = entries.rfind(|entry| entry["name"] == variable);
     let text = own.map_or(Some(""), |entry| {
         let text = entry["value"].as_str().unwrap_or_default();
         (entry["valueFrom"].is_null() && !text.contains("$(")).then_some(text)
@@ -146,7 +146,7 @@ pub(super) fn dumps_are_found(trial: &Trial<'_>, faults: &mut Faults) {
 fn hidden(found: &Value, process: &Process) -> bool {
     let entries = found["env"].as_array().into_iter().flatten();
     let literal = |name: &str| {
-        let own = entries.clone().filter(|entry| entry["name"] == name).last();
+        let own = entries.clone().rfind(|entry| entry["name"] == name);
         own.is_some_and(|entry| {
             entry["valueFrom"].is_null() && !entry["value"].as_str().unwrap_or_default().contains("$(")
         })

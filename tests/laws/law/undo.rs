@@ -2,7 +2,7 @@
 
 use heapship::inject::uninject;
 
-use super::Faults;
+use super::{Faults, same_text};
 use crate::case::Trial;
 
 pub(super) fn check(trial: &Trial<'_>, faults: &mut Faults) {
@@ -18,7 +18,7 @@ pub(super) fn check(trial: &Trial<'_>, faults: &mut Faults) {
     if trial.case.copy || foreign {
         return;
     }
-    if restored.to_string() != trial.before().to_string() {
+    if !same_text(&restored, trial.before()) {
         faults.push(format!("restored to {restored}"));
     }
     if uninject(trial.before()) != *trial.before() {

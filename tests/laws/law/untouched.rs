@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Faults, targets};
+use super::{Faults, same_text, targets};
 use crate::case::Trial;
 
 const VOLUMES: [&str; 5] = [
@@ -96,7 +96,7 @@ impl Comparison<'_> {
             match before.get(key) {
                 None if !new_ones.contains(&key.as_str()) => self.fault(format!("{place} is new: {now}")),
                 None => drop(judge(&place, key, &Value::Null, now)),
-                Some(old) if old.to_string() == now.to_string() || judge(&place, key, old, now) => {}
+                Some(old) if same_text(old, now) || judge(&place, key, old, now) => {}
                 Some(old) => self.fault(format!("{place} was {old} and is {now}")),
             }
         }
@@ -153,10 +153,7 @@ impl Comparison<'_> {
         for (index, now) in elements(after).iter().enumerate() {
             let place = format!("{path}[{index}]");
             match rest.peek() {
-                Some(old)
-                    if old.to_string() == now.to_string()
-                        || old["name"] == now["name"] && judge(&place, old, now) =>
-                {
+                Some(old) if same_text(old, now) || old["name"] == now["name"] && judge(&place, old, now) => {
                     rest.next();
                 }
                 _ if ours(now) => {}
@@ -224,10 +221,7 @@ impl Comparison<'_> {
             };
             let mut renamed = (*old).clone();
             renamed["name"] = format!("HEAPSHIP_ORIGINAL_{}", name(old)).into();
-            if old.to_string() == now.to_string()
-                || renamed.to_string() == now.to_string()
-                || extended(old, &now)
-            {
+            if same_text(old, &now) || same_text(&renamed, &now) || extended(old, &now) {
                 rest.next();
             } else if !name(&now).starts_with(PREFIX) && !chained(&now) {
                 self.fault(format!("{path}: {old} was expected, and {now} is there"));

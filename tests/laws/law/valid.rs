@@ -20,7 +20,7 @@ pub(super) fn check(trial: &Trial<'_>, faults: &mut Faults) {
     if consistent(before).is_empty() {
         faults.extend(consistent(after));
     }
-    if trial.case.salt % ONE_IN == 0 {
+    if trial.case.salt.is_multiple_of(ONE_IN) {
         let typed =
             |pod: &Value| serde_json::from_value::<Pod>(pod.clone()).map_err(|error| error.to_string());
         if let (Ok(_), Err(error)) = (typed(before), typed(after)) {
