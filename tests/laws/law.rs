@@ -103,12 +103,19 @@ pub(crate) fn injected(trial: &Trial<'_>) -> bool {
     trial.outcome.decision == Decision::Injected
 }
 
-/// The containers whose JVM was told something, as the status says.
+/// The containers whose JVM was told something: those that see our volume. The status says so too, where it had room.
 pub(crate) fn targets(pod: &Value) -> Vec<String> {
-    let status = pod["metadata"]["annotations"]["heapship.io/status"]
-        .as_str()
-        .unwrap_or_default();
-    let status: Value = serde_json::from_str(status).unwrap_or_default();
-    let names = status["containers"].as_array().into_iter().flatten();
-    names.filter_map(Value::as_str).map(str::to_owned).collect()
+    let sees = |found: &Value| {
+        let mounts = found["volumeMounts"].as_array();
+        mounts
+            .into_iter()
+            .flatten()
+            .any(|mount| mount["name"] == "heapship-dumps")
+    };
+    containers(pod)
+        .filter(|(found, _)| sees(found))
+        .filter_map(|(found, _)| found["name"].as_str())
+        .filter(|name| !name.starts_with("heapship-"))
+        .map(str::to_owned)
+        .collect()
 }

@@ -21,6 +21,10 @@ pub(super) fn check(trial: &Trial<'_>, faults: &mut Faults) {
         return;
     }
     let Injector { name, place, change } = of(trial.case);
+    // What its type cannot hold, it passes on; once we have filled an empty place, it can.
+    if *name == "a typed round trip" && !injectors::decodes(trial.before()) {
+        return;
+    }
     let inject = |pod: &Value| trial.case.inject(pod);
     let neighbours = change(trial.before());
     let before = inject(&neighbours);
@@ -42,23 +46,22 @@ pub(super) fn check(trial: &Trial<'_>, faults: &mut Faults) {
         // Its option came to a variable that JDK 8 reads no further: who came last does not fit any more.
         return;
     }
+    // It chooses for us where nobody else does: then it matters whether we had chosen before.
+    let names_default = *name == "a mesh that names the default container";
     for (order, outcome) in orders {
-        if outcome.decision.label() != before.decision.label()
-            || outcome.decision.reason() != before.decision.reason()
-        {
+        let decided = |outcome: &Outcome| (outcome.decision.label(), outcome.decision.reason());
+        if !names_default && decided(&outcome) != decided(&before) {
             faults.push(format!(
                 "{name} {order}: {:?} instead of {:?}",
                 outcome.decision, before.decision
             ));
             continue;
         }
-        if outcome.decision != Decision::Injected {
+        if outcome.decision != Decision::Injected || before.decision != Decision::Injected {
             continue;
         }
         unheard(&outcome.pod, &format!("{name} {order}"), faults);
-        let names_default = *name == "a mesh that names the default container";
         let (one, other) = (ours(&before.pod), ours(&outcome.pod));
-        // It chooses for us where nobody else does: then it matters whether we had chosen before.
         if !names_default && one != other {
             faults.push(format!("{name} {order}: ours is {}", difference(&one, &other)));
         }
@@ -158,12 +161,20 @@ fn ours(pod: &Value) -> Value {
         .filter(|found| mounts_dumps(found) && !is_ours(found))
         .map(|found| position("heapship-agent") < position(found["name"].as_str().unwrap_or_default()))
         .collect();
+    let volumes = named(&pod["spec"]["volumes"], &by_name);
+    let mut volumes: Vec<String> = volumes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|volume| sorted(volume).to_string())
+        .collect();
+    volumes.sort();
     let of_containers: serde_json::Map<String, Value> = containers(pod)
         .filter(|(found, _)| !is_ours(found))
         .filter_map(|(found, _)| Some((found["name"].as_str()?.to_owned(), in_container(found, &by_name))))
         .collect();
     json!({
-        "volumes": sorted(&named(&pod["spec"]["volumes"], &by_name)),
+        "volumes": volumes,
         "containers": agents,
         "agentsBeforeTargets": before_targets,
         "inContainers": of_containers,

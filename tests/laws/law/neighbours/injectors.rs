@@ -156,6 +156,10 @@ fn typed(pod: &Value) -> Value {
         .unwrap_or_else(|| pod.clone())
 }
 
+pub(super) fn decodes(pod: &Value) -> bool {
+    serde_json::from_value::<Pod>(pod.clone()).is_ok()
+}
+
 fn opentelemetry(pod: &Value) -> Value {
     const AGENT: &str = " -javaagent:/otel-auto-instrumentation-java/javaagent.jar";
     let mut pod = pod.clone();
