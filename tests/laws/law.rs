@@ -113,9 +113,9 @@ pub(crate) fn targets(pod: &Value) -> Vec<String> {
             .any(|mount| mount["name"] == "heapship-dumps")
     };
     containers(pod)
-        .filter(|(found, _)| sees(found))
+        // By what it runs: an application's container may be called as ours are.
+        .filter(|(found, _)| sees(found) && found["command"][1] != "ship")
         .filter_map(|(found, _)| found["name"].as_str())
-        .filter(|name| !name.starts_with("heapship-"))
         .map(str::to_owned)
         .collect()
 }
