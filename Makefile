@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FEATURES = --features "$$(scripts/features.sh)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt bless fuzz mutants bench bench-smoke docs manifests image e2e cluster clean
+.PHONY: help setup demo test test-laws lint fmt bless fuzz mutants bench bench-smoke docs manifests image e2e cluster clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ demo: ## watch the whole job on a real JVM: patch, out of memory, dump, shipped 
 test: ## all tests, with real JVMs and a real S3 server
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+test-laws: ## the laws of the injection on 100,000 generated pods (HEAPSHIP_LAWS_SEED and _PODS repeat a run)
+	@scripts/setup.sh test
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 HEAPSHIP_LAWS_SEED=$${HEAPSHIP_LAWS_SEED:-$$(date +%s)} HEAPSHIP_LAWS_PODS=$${HEAPSHIP_LAWS_PODS:-100000} \
+		cargo test --locked $(FEATURES) --test laws every_law_holds_for_every_pod
 
 lint: ## what a change must pass before its tests: format, spelling, dependencies, file sizes, clippy
 	@scripts/setup.sh lint
@@ -36,8 +41,10 @@ fmt: ## format the sources and correct the spelling
 	cargo fmt
 	.tools/python/bin/typos --write-changes
 
-fuzz: ## each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
-	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=60 || exit 1; done
+fuzz: ## each fuzz target for a minute, or FUZZ_SECONDS (installs cargo-fuzz and a nightly toolchain)
+	@scripts/setup.sh fuzz
+	cd fuzz && export PATH="$$PWD/../.tools/bin:$$PATH" && for target in $$(cargo fuzz list); do \
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$${FUZZ_SECONDS:-60} -timeout=10 || exit 1; done
 
 mutants: ## does a unit test notice when the core is changed: 300 mutants, and the share that is caught (about an hour)
 	@scripts/setup.sh mutants

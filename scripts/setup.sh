@@ -3,7 +3,7 @@
 # System packages come by apt when this is run by root; otherwise they are listed, and the script fails.
 # Everything else goes into .tools, which git ignores.
 #
-# usage: scripts/setup.sh demo|test|lint|mutants|bench|image|e2e
+# usage: scripts/setup.sh demo|test|lint|mutants|fuzz|bench|image|e2e
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -141,6 +141,16 @@ cargo_command() {
     rm -rf "$tools/build"
 }
 
+# It wants a nightly toolchain: only there are the sanitizers.
+fuzzer() {
+    have rustup || fail "fuzzing needs a nightly toolchain: install rustup (https://rustup.rs)"
+    rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+    [[ -x $tools/bin/cargo-fuzz ]] && return 0
+    say "building cargo-fuzz (about a minute, once)"
+    CARGO_TARGET_DIR="$tools/build" cargo install --quiet --locked --root "$tools" --version 0.13.2 cargo-fuzz
+    rm -rf "$tools/build"
+}
+
 case "${1:-}" in
 demo)
     rust
@@ -191,6 +201,12 @@ bench)
     have aws || [[ -x $tools/python/bin/aws ]] || python_packages awscli
     have s5cmd || go_program s5cmd github.com/peak/s5cmd/v2 "its comparison is left out"
     ;;
+fuzz)
+    rust
+    need c++ build-essential
+    install_packages
+    fuzzer
+    ;;
 image)
     rust
     compilers
@@ -215,6 +231,6 @@ e2e)
     go_program s5cmd github.com/peak/s5cmd/v2 "the image of the baseline needs it"
     ;;
 *)
-    fail "usage: scripts/setup.sh demo|test|lint|mutants|bench|image|e2e"
+    fail "usage: scripts/setup.sh demo|test|lint|mutants|fuzz|bench|image|e2e"
     ;;
 esac

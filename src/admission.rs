@@ -3,6 +3,8 @@
 //! [`Admission`] is the whole decision, as a function of bytes; [`http`] puts it behind a path, [`server`] behind a
 //! socket, [`tls`] behind a certificate that [`rotation`] keeps fresh; [`health`] is the second port. Nothing below this
 //! module refuses a pod: what cannot be understood, what fails and what comes too late is admitted as it came.
+//!
+//! The decision is part of the feature `core`; the shells around it come with `webhook`.
 
 pub mod answer;
 #[cfg(feature = "webhook")]

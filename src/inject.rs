@@ -322,6 +322,7 @@ fn patched(
     notes: &mut Vec<Note>,
 ) -> Result<(Patch, Value), Skip> {
     possible(pod, settings, policy, context)?;
+    volumes::names_are_free(pod)?;
     let mut plan = Plan {
         pod,
         draft: Draft::new(pod),

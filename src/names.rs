@@ -73,6 +73,15 @@ pub const NO_TOKEN_VOLUME: &str = "heapship-no-token";
 /// Volume of a `file://` destination, as the policy names it.
 pub const STORE_VOLUME: &str = "heapship-store";
 
+/// All of these: whatever else a pod calls so, it must not be taken for ours.
+pub const VOLUMES: [&str; 5] = [
+    DUMPS_VOLUME,
+    TOOLS_VOLUME,
+    IMAGE_OPTIONS_VOLUME,
+    NO_TOKEN_VOLUME,
+    STORE_VOLUME,
+];
+
 /// Where an application container sees its own dumps, and the agent those of all containers.
 pub const DUMPS_PATH: &str = "/heapship/dumps";
 /// Where the tools volume is mounted.

@@ -25,87 +25,82 @@ pub enum Error {
 }
 
 impl Bytes {
-    /// Parses a Kubernetes quantity: digits with an optional fraction, then nothing, `k`, `M`, `G`, `T`, `P`, `E`,
-    /// `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, `m`, or a decimal exponent. A fraction of a byte is rounded up, as
-    /// Kubernetes does.
+    /// Parses a Kubernetes quantity: digits with an optional fraction, then nothing, `n`, `u`, `m`, `k`, `M`, `G`, `T`, `P`,
+    /// `E`, `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or a decimal exponent. A fraction of a byte is rounded up, as Kubernetes does.
     ///
     /// # Errors
     /// [`Error::Size`] when it is not a quantity, [`Error::OutOfRange`] when it is negative or exceeds 2^64 - 1.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let end = text
-            .find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-'))
-            .unwrap_or(text.len());
-        let (number, suffix) = text.split_at(end);
-        if number.starts_with('-') {
-            return Err(Error::OutOfRange);
-        }
-        let number = number.strip_prefix('+').unwrap_or(number);
-        let (numerator, denominator) = match suffix {
-            "" => (1, 1),
-            "m" => (1, 1000),
-            "k" => (1000, 1),
-            "M" => (1000_u128.pow(2), 1),
-            "G" => (1000_u128.pow(3), 1),
-            "T" => (1000_u128.pow(4), 1),
-            "P" => (1000_u128.pow(5), 1),
-            "E" => (1000_u128.pow(6), 1),
-            "Ki" => (1 << 10, 1),
-            "Mi" => (1 << 20, 1),
-            "Gi" => (1 << 30, 1),
-            "Ti" => (1 << 40, 1),
-            "Pi" => (1 << 50, 1),
-            "Ei" => (1 << 60, 1),
-            exponent => {
-                let digits = exponent.strip_prefix(['e', 'E']).ok_or(Error::Size)?;
-                let exponent: i32 = digits.parse().map_err(|_| Error::Size)?;
-                let power = 10_u128
-                    .checked_pow(exponent.unsigned_abs())
-                    .ok_or(Error::OutOfRange)?;
-                if exponent < 0 { (1, power) } else { (power, 1) }
-            }
-        };
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() && fraction.is_empty() {
-            return Err(Error::Size);
-        }
-        let digits = format!("{whole}{fraction}");
-        if digits.bytes().any(|b| !b.is_ascii_digit()) {
-            return Err(Error::Size);
-        }
-        let scale = u32::try_from(fraction.len()).map_err(|_| Error::OutOfRange)?;
-        let value: u128 = digits.parse().map_err(|_| Error::OutOfRange)?;
-        let divisor = 10_u128
-            .checked_pow(scale)
-            .and_then(|d| d.checked_mul(denominator))
-            .ok_or(Error::OutOfRange)?;
-        let bytes = value
-            .checked_mul(numerator)
-            .ok_or(Error::OutOfRange)?
-            .div_ceil(divisor);
-        u64::try_from(bytes).map(Self).map_err(|_| Error::OutOfRange)
+        quantity(text, 1).map(Self)
     }
 }
 
-/// A Kubernetes quantity in thousandths: `100m`, `1.5`, `2Gi`. For comparing amounts of cpu, which are often below one.
+/// A Kubernetes quantity in thousandths: `100m`, `1.5`, `2Gi`. For comparing amounts of cpu, which are often below one. What is
+/// smaller is rounded up; what is more than fits is as much as fits.
 #[must_use]
 pub fn thousandths(text: &str) -> Option<u64> {
-    if let Some(number) = text.strip_suffix('m') {
-        return number.parse().ok();
+    match quantity(text, 1000) {
+        Ok(amount) => Some(amount),
+        Err(_) => Bytes::parse(text).ok().map(|_| u64::MAX),
     }
-    if let (Ok(Bytes(whole)), false) = (Bytes::parse(text), text.contains('.')) {
-        return Some(whole.saturating_mul(1000));
-    }
-    // `1.5`: read a thousand times as much, so that nothing is rounded.
+}
+
+/// A quantity in parts of one, `parts` of them.
+fn quantity(text: &str, parts: u128) -> Result<u64, Error> {
     let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-'))
         .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
-    let (whole, fraction) = number.split_once('.')?;
-    let fraction = format!("{fraction:0<3}");
-    let (shifted, finer) = fraction.split_at_checked(3)?;
-    Bytes::parse(&format!("{whole}{shifted}.{finer}{suffix}"))
-        .ok()
-        .map(|Bytes(amount)| amount)
+    if number.starts_with('-') {
+        return Err(Error::OutOfRange);
+    }
+    let number = number.strip_prefix('+').unwrap_or(number);
+    let (numerator, denominator) = match suffix {
+        "" => (1, 1),
+        "n" => (1, 1000_u128.pow(3)),
+        "u" => (1, 1000_u128.pow(2)),
+        "m" => (1, 1000),
+        "k" => (1000, 1),
+        "M" => (1000_u128.pow(2), 1),
+        "G" => (1000_u128.pow(3), 1),
+        "T" => (1000_u128.pow(4), 1),
+        "P" => (1000_u128.pow(5), 1),
+        "E" => (1000_u128.pow(6), 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        "Ei" => (1 << 60, 1),
+        exponent => {
+            let digits = exponent.strip_prefix(['e', 'E']).ok_or(Error::Size)?;
+            let exponent: i32 = digits.parse().map_err(|_| Error::Size)?;
+            let power = 10_u128
+                .checked_pow(exponent.unsigned_abs())
+                .ok_or(Error::OutOfRange)?;
+            if exponent < 0 { (1, power) } else { (power, 1) }
+        }
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return Err(Error::Size);
+    }
+    let digits = format!("{whole}{fraction}");
+    if digits.bytes().any(|b| !b.is_ascii_digit()) {
+        return Err(Error::Size);
+    }
+    let scale = u32::try_from(fraction.len()).map_err(|_| Error::OutOfRange)?;
+    let value: u128 = digits.parse().map_err(|_| Error::OutOfRange)?;
+    let divisor = 10_u128
+        .checked_pow(scale)
+        .and_then(|d| d.checked_mul(denominator))
+        .ok_or(Error::OutOfRange)?;
+    let amount = value
+        .checked_mul(numerator)
+        .and_then(|value| value.checked_mul(parts))
+        .ok_or(Error::OutOfRange)?
+        .div_ceil(divisor);
+    u64::try_from(amount).map_err(|_| Error::OutOfRange)
 }
 
 impl fmt::Display for Bytes {
@@ -227,6 +222,8 @@ mod tests {
             ("1e3", 1000),
             ("2E", 2_000_000_000_000_000_000),
             ("1500m", 2),
+            ("1n", 1),
+            ("2500000u", 3),
             ("+5Ki", 5120),
         ] {
             assert_eq!(Bytes::parse(text), Ok(Bytes(bytes)), "{text}");
@@ -340,6 +337,28 @@ mod tests {
             assert_eq!(parse_duration(text), Err(Error::Duration), "{text}");
         }
         assert_eq!(parse_duration("9999999999h"), Err(Error::OutOfRange));
+    }
+
+    #[test]
+    fn compares_amounts_below_one() {
+        for (text, amount) in [
+            ("100m", 100),
+            ("1.5m", 2),
+            ("100000000n", 100),
+            ("1n", 1),
+            ("250000u", 250),
+            ("1.5", 1500),
+            ("0.5000", 500),
+            (".3333", 334),
+            ("1e3", 1_000_000),
+            ("2Gi", (2 << 30) * 1000),
+        ] {
+            assert_eq!(thousandths(text), Some(amount), "{text}");
+        }
+        for text in ["", "m", "1e3m", "5Kim", "1mm", "x", "-1"] {
+            assert_eq!(thousandths(text), None, "{text}");
+        }
+        assert_eq!(thousandths("15Ei"), Some(u64::MAX));
     }
 
     proptest! {

@@ -10,7 +10,6 @@ mod docs;
 mod events;
 mod hprof;
 mod http;
-mod inject;
 mod manifests;
 mod pre_stop;
 mod schema;

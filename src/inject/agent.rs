@@ -41,26 +41,56 @@ pub(super) fn agents(plan: &mut Plan<'_>) -> Vec<Agent> {
         let identity = identity::of(plan, &target.name);
         match agents.iter_mut().find(|agent| agent.identity == identity) {
             Some(agent) => agent.targets.push(target.clone()),
-            None => {
-                let name = if agents.is_empty() {
-                    names::AGENT_CONTAINER.to_owned()
-                } else {
-                    numbered(agents.len() + 1)
-                };
-                agents.push(Agent {
-                    name,
-                    identity,
-                    targets: vec![target.clone()],
-                });
-            }
+            None => agents.push(Agent {
+                name: String::new(),
+                identity,
+                targets: vec![target.clone()],
+            }),
         }
     }
+    give_names(&mut agents, plan.pod);
     agents
+}
+
+/// An agent that is there keeps its name, though a neighbour may have put a container with another identity in front of its
+/// own meanwhile: it would be told to read what it cannot.
+fn give_names(agents: &mut [Agent], pod: &Value) {
+    let mut there: Vec<&Value> = pod["spec"]["initContainers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|found| is_ours(found) && found["command"][1] == "ship")
+        .collect();
+    let mut used: Vec<String> = there.iter().filter_map(|found| name_of(found)).collect();
+    for agent in agents.iter_mut() {
+        if let Some(index) = there.iter().position(|found| agent.identity.is_of(found)) {
+            agent.name = name_of(there.remove(index)).unwrap_or_default();
+        }
+    }
+    for agent in agents.iter_mut().filter(|agent| agent.name.is_empty()) {
+        agent.name = if there.is_empty() {
+            let free = (1..=used.len() + 1)
+                .map(numbered)
+                .find(|name| !used.contains(name));
+            free.unwrap_or_default()
+        } else {
+            // Somebody gave it another identity; it is still ours.
+            name_of(there.remove(0)).unwrap_or_default()
+        };
+        used.push(agent.name.clone());
+    }
+}
+
+fn name_of(container: &Value) -> Option<String> {
+    container["name"].as_str().map(str::to_owned)
 }
 
 /// Names stay below the 63 characters of a label whatever the application's containers are called.
 fn numbered(number: usize) -> String {
-    format!("{}-{number}", names::AGENT_CONTAINER)
+    match number {
+        1 => names::AGENT_CONTAINER.to_owned(),
+        number => format!("{}-{number}", names::AGENT_CONTAINER),
+    }
 }
 
 /// Whether the tools volume must be filled.

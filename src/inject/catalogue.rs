@@ -103,7 +103,7 @@ pub const SKIPPED: &[Entry] = &[
     ),
     entry(
         "name-taken",
-        "The pod has a container or volume of its own with one of our names.",
+        "The pod has a container or volume of its own with one of our names, needed this time or not.",
         "Rename it: names that begin with `heapship-` are ours.",
     ),
     entry(
@@ -157,7 +157,7 @@ pub const WARNINGS: &[Entry] = &[
     ),
     entry(
         "options-in-java-options",
-        "The variable stays as it is, because JDK 8 would drop it or other fields refer to it; ours are in `_JAVA_OPTIONS`.",
+        "The variable stays as it is, because JDK 8 would drop it, other fields refer to it, or a source of `envFrom` is of an unknown kind; ours are in `_JAVA_OPTIONS`.",
         "Nothing, unless the application's command line sets the same flags.",
     ),
     entry(

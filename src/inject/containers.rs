@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::inject::launchers::{self, LIBJVMS, Launcher};
-use crate::inject::pod::is_ours;
+use crate::inject::pod::{is_ours, mounts_dumps};
 use crate::inject::reasons::Skip;
 use crate::names;
 use crate::settings::{ContainerChoice, Settings};
@@ -49,8 +49,10 @@ pub(super) fn choose(pod: &Value, choice: &ContainerChoice) -> Result<Vec<Target
         ContainerChoice::Unset
             if by_default.is_some_and(|name| regular().any(|(found, _)| found == name)) =>
         {
+            // One that writes its dumps to us already stays chosen: a mesh names a default container after we were called, and
+            // the dumps of the others must still be shipped.
             regular()
-                .filter(|(name, _)| Some(*name) == by_default)
+                .filter(|(name, found)| Some(*name) == by_default || mounts_dumps(found))
                 .map(|(_, value)| target(value, false))
                 .collect()
         }

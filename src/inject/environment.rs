@@ -140,7 +140,7 @@ impl<'p> Environment<'p> {
         launcher.chain(arguments).flat_map(split).collect()
     }
 
-    /// Whether command, args or a later variable contain `$(name)`: what they see must not change.
+    /// Whether command, args, a `subPathExpr` or a later variable contain `$(name)`: what they see must not change.
     pub(super) fn is_referred_to(&self, container: &Value, name: &str) -> bool {
         let arguments = ["command", "args"].into_iter().flat_map(|key| {
             container[key]
@@ -158,7 +158,12 @@ impl<'p> Environment<'p> {
             .skip(first)
             .filter(|entry| renamed || entry["name"] != name);
         let later = between.filter_map(|entry| entry["value"].as_str());
-        arguments.chain(later).any(|text| refers_to(text, name))
+        let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+        let folders = mounts.filter_map(|mount| mount["subPathExpr"].as_str());
+        arguments
+            .chain(later)
+            .chain(folders)
+            .any(|text| refers_to(text, name))
     }
 
     /// Whether an `envFrom` source can define the name: its prefix must fit.
@@ -176,6 +181,16 @@ impl<'p> Environment<'p> {
             .all(is_optional)
     }
 
+    /// Whether a source of a kind that is not known here may define the name, and nothing of the container's own is stronger.
+    /// A chain could not refer to what it holds.
+    pub(super) fn depends_on_an_unknown_source(&self, name: &str) -> bool {
+        let hidden = self
+            .last(name)
+            .is_some_and(|(_, entry)| is_literal(entry) || !is_optional(entry));
+        let unknown = |source: &Value| key_in_source(source, name).is_some() && object_of(source).is_none();
+        !hidden && self.sources.iter().any(unknown)
+    }
+
     pub(super) fn may_define(&self, name: &str) -> bool {
         self.last(name).is_some() || self.may_come_from_sources(name)
     }
@@ -184,9 +199,7 @@ impl<'p> Environment<'p> {
     pub(super) fn source_links(&self, variable: &str, original: &str) -> Vec<Value> {
         let link = |source: &Value| {
             let key = key_in_source(source, variable)?;
-            let (kind, object) = [("configMapKeyRef", "configMapRef"), ("secretKeyRef", "secretRef")]
-                .into_iter()
-                .find_map(|(kind, reference)| Some((kind, source[reference]["name"].as_str()?)))?;
+            let (kind, object) = object_of(source)?;
             Some(
                 json!({"name": original, "valueFrom": {kind: {"name": object, "key": key, "optional": true}}}),
             )
@@ -199,6 +212,13 @@ impl<'p> Environment<'p> {
 fn key_in_source<'n>(source: &Value, name: &'n str) -> Option<&'n str> {
     name.strip_prefix(source["prefix"].as_str().unwrap_or_default())
         .filter(|key| !key.is_empty())
+}
+
+/// The object of a source, and how one key of it is referred to.
+fn object_of(source: &Value) -> Option<(&'static str, &str)> {
+    [("configMapKeyRef", "configMapRef"), ("secretKeyRef", "secretRef")]
+        .into_iter()
+        .find_map(|(kind, reference)| Some((kind, source[reference]["name"].as_str()?)))
 }
 
 pub(super) fn is_literal(entry: &Value) -> bool {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::inject::plan::Plan;
 use crate::inject::pod::container_place;
+use crate::names;
 
 /// What one agent runs as. Containers with equal identities share an agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,30 @@ pub(super) struct Identity {
     pub(super) borrowed: Option<(String, Option<String>)>,
     /// `securityContext` of the agent, whole.
     pub(super) security_context: Value,
+}
+
+impl Identity {
+    /// Whether an agent that is there runs as this.
+    pub(super) fn is_of(&self, agent: &Value) -> bool {
+        let Self {
+            borrowed,
+            security_context,
+        } = self;
+        let borrows = agent["command"][0] == names::AGENT_IN_TOOLS;
+        let image = match borrowed {
+            Some((image, _)) => borrows && agent["image"] == image.as_str(),
+            None => !borrows,
+        };
+        let context = &agent["securityContext"];
+        let user = [
+            "runAsUser",
+            "runAsGroup",
+            "runAsNonRoot",
+            "seLinuxOptions",
+            "appArmorProfile",
+        ];
+        image && user.into_iter().all(|key| context[key] == security_context[key])
+    }
 }
 
 /// The identity that reads a container's dumps.

@@ -189,7 +189,9 @@ impl Situation<'_, '_> {
             self.environment.is_literal(self.variable)
                 && !java_options::fits_jdk_8(&self.environment.expand_for(self.variable, &whole))
         };
-        let stays = if self.variable != LIBJVMS {
+        let stays = if self.environment.depends_on_an_unknown_source(self.variable) {
+            Some("since a source of envFrom is of a kind that is not known here")
+        } else if self.variable != LIBJVMS {
             None
         } else if self.environment.is_referred_to(self.container, self.variable) {
             Some("since other fields refer to it")

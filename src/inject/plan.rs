@@ -67,9 +67,7 @@ impl Plan<'_> {
             .find(|volume| volume["name"] == name);
         match found {
             None => self.append(&list, "volumes", wanted),
-            Some(found)
-                if same_source(found, &wanted)
-                    && (carries_injection(self.pod) || is_left_over(self.pod, name)) => {}
+            Some(found) if same_source(found, &wanted) && !self.is_users(name) => {}
             Some(_) => {
                 return Err(Skip::NameTaken {
                     kind: "a volume",
@@ -78,6 +76,14 @@ impl Plan<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the pod came with a volume of that name that is not ours: one that stands only in the draft is.
+    fn is_users(&self, name: &str) -> bool {
+        let list = spec().key("volumes");
+        list.array(self.pod).iter().any(|volume| volume["name"] == name)
+            && !carries_injection(self.pod)
+            && !is_left_over(self.pod, name)
     }
 
     /// A mount in a container of the application.

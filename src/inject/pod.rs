@@ -70,7 +70,7 @@ pub fn carries_injection(pod: &Value) -> bool {
         .any(|container| is_ours(container) || mounts_dumps(container))
 }
 
-/// Whether a container has our mount.
+/// Whether a container has our volume for dumps, where we mount it.
 pub(super) fn mounts_dumps(container: &Value) -> bool {
     let mounts = container["volumeMounts"].as_array();
     mounts

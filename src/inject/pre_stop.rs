@@ -293,7 +293,8 @@ fn grace(plan: &Plan<'_>, pre_stop: bool) -> Grace {
 fn raise_grace(plan: &mut Plan<'_>, grace: Grace) {
     let seconds = plan.pod["spec"][GRACE].clone();
     let current = seconds.as_u64().map_or(DEFAULT_GRACE, Duration::from_secs);
-    if grace.total <= current {
+    let raise = grace.total > current;
+    if !raise && plan.replaced.termination_grace_period_seconds.is_none() {
         return;
     }
     let noted = plan
@@ -301,13 +302,15 @@ fn raise_grace(plan: &mut Plan<'_>, grace: Grace) {
         .termination_grace_period_seconds
         .get_or_insert(seconds);
     let before = noted.as_u64().unwrap_or(DEFAULT_GRACE.as_secs());
-    plan.note_if_empty(&spec().key(GRACE), GRACE);
-    plan.draft.set(&spec(), GRACE, json!(grace.total.as_secs()));
-    plan.step(
-        "grace-raised",
-        format!("grace period raised from {before}s to {}s", grace.total.as_secs()),
-    );
-    // A hung JVM must still be killed as fast as before.
+    if raise {
+        plan.note_if_empty(&spec().key(GRACE), GRACE);
+        plan.draft.set(&spec(), GRACE, json!(grace.total.as_secs()));
+        plan.step(
+            "grace-raised",
+            format!("grace period raised from {before}s to {}s", grace.total.as_secs()),
+        );
+    }
+    // A hung process must still be killed as fast as before, also in a container that came after the grace was raised.
     for list in ["initContainers", "containers"] {
         let list = spec().key(list);
         for index in 0..list.array(plan.draft.document()).len() {

@@ -218,7 +218,11 @@ impl View<'_, '_> {
         if rest.next().is_some() {
             return Err(format!("options of {carrier} would not arrive in order"));
         }
-        if !added.into_iter().all(is_our_option) {
+        // A neighbour may have dropped the link through which the image's own came the first time.
+        let image = self.of_the_image(&original).unwrap_or_default();
+        let image = tokens(&image).unwrap_or_default();
+        let known_to_us = |option: &str| is_our_option(option) || image.iter().any(|own| own == option);
+        if !added.into_iter().all(known_to_us) {
             return Err(format!("{carrier} would hold what nobody wrote"));
         }
         let counts = [LIBJVMS, STRONGEST].contains(&carrier) && known && !is_assumed(&now);

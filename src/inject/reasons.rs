@@ -64,8 +64,8 @@ pub enum Skip {
     },
     /// JDK 8 would drop the variable, and the way out is taken.
     #[error(
-        "container {container}: {variable} must stay as it is (JDK 8 reads 1023 bytes and 64 options, or other fields \
-         refer to it), and _JAVA_OPTIONS is in use"
+        "container {container}: {variable} must stay as it is (JDK 8 reads 1023 bytes and 64 options, other fields \
+         refer to it, or a source of envFrom is of an unknown kind), and _JAVA_OPTIONS is in use"
     )]
     OptionsTooLong {
         /// Whose.

@@ -69,7 +69,7 @@ pub(super) fn ours(plan: &Plan<'_>) -> Value {
             ];
             for (kind, resource, amount) in defaults {
                 if stated_by_all(plan.pod, kind, resource) && counted(&ours[kind][resource]).is_none() {
-                    ours[kind][resource] = json!(amount);
+                    ours[kind][resource] = beside(&ours, kind, resource, json!(amount));
                 }
             }
             ours
@@ -83,6 +83,19 @@ pub(super) fn ours(plan: &Plan<'_>) -> Value {
             let amounts = json!({"cpu": limit("cpu", "250m"), "memory": limit("memory", "192Mi")});
             json!({"requests": amounts, "limits": amounts})
         }
+    }
+}
+
+/// An amount that does not cross what the policy says of the same resource: a request above its limit is no valid pod.
+fn beside(ours: &Value, kind: &str, resource: &str, amount: Value) -> Value {
+    let (other, crosses): (_, fn(u64, u64) -> bool) = match kind {
+        "requests" => ("limits", |amount, limit| amount > limit),
+        _ => ("requests", |amount, request| amount < request),
+    };
+    let bound = &ours[other][resource];
+    match (counted(&amount), counted(bound)) {
+        (Some(amount), Some(stated)) if crosses(amount, stated) => bound.clone(),
+        _ => amount,
     }
 }
 
@@ -143,9 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_for_a_quota_does_not_cross_what_the_policy_says() {
+        let small = json!({"limits": {"cpu": "5m"}});
+        assert_eq!(beside(&small, "requests", "cpu", json!("10m")), json!("5m"));
+        assert_eq!(beside(&small, "requests", "memory", json!("64Mi")), json!("64Mi"));
+        let large = json!({"requests": {"memory": "1Gi"}});
+        assert_eq!(beside(&large, "limits", "memory", json!("192Mi")), json!("1Gi"));
+    }
+
+    #[test]
     fn compares_quantities_by_value() {
         assert_eq!(counted(&json!("1.5")), Some(1500));
         assert_eq!(counted(&json!("1500m")), Some(1500));
+        assert_eq!(counted(&json!("1.5000")), Some(1500));
+        assert_eq!(counted(&json!("100000000n")), Some(100));
         assert_eq!(counted(&json!(2)), Some(2000));
         assert_eq!(counted(&json!("1Ki")), Some(1_024_000));
         assert_eq!(counted(&json!("0")), None);

@@ -13,6 +13,7 @@ mod environment;
 mod neighbours;
 mod options;
 mod policies;
+mod reinvoked;
 mod termination;
 mod whose;
 

@@ -24,16 +24,9 @@ pub fn uninject(pod: &Value) -> Value {
             &replaced,
         );
         let ours = |volume: &Value| {
-            volume["name"].as_str().is_some_and(|name| {
-                [
-                    names::DUMPS_VOLUME,
-                    names::TOOLS_VOLUME,
-                    names::IMAGE_OPTIONS_VOLUME,
-                    names::NO_TOKEN_VOLUME,
-                    names::STORE_VOLUME,
-                ]
-                .contains(&name)
-            })
+            volume["name"]
+                .as_str()
+                .is_some_and(|name| names::VOLUMES.contains(&name))
         };
         // A pod that was left alone because it has a volume of that name itself keeps it, and its mounts.
         if injected {

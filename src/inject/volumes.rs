@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::inject::containers::{Foreign, Target};
 use crate::inject::plan::Plan;
+use crate::inject::pod::{carries_injection, is_left_over};
 use crate::inject::reasons::Skip;
 use crate::names::{self, variable};
 use crate::quantity::Bytes;
@@ -16,6 +17,27 @@ pub(super) enum Writable {
     Ours,
     /// A volume of the pod.
     Foreign(Foreign),
+}
+
+/// Looks for volumes of the pod's own with names of ours, also such as are not needed this time: nobody could tell later
+/// whose they are.
+///
+/// # Errors
+/// [`Skip::NameTaken`].
+pub(super) fn names_are_free(pod: &Value) -> Result<(), Skip> {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let taken =
+        |name: &str| names::VOLUMES.contains(&name) && !carries_injection(pod) && !is_left_over(pod, name);
+    match volumes
+        .filter_map(|volume| volume["name"].as_str())
+        .find(|name| taken(name))
+    {
+        Some(name) => Err(Skip::NameTaken {
+            kind: "a volume",
+            name: name.to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Adds the dump volume and mounts it in the targets.
