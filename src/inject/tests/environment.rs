@@ -115,6 +115,27 @@ fn whatever_looks_at_the_variable_refers_to_it() {
 }
 
 #[test]
+fn ours_stand_behind_all_entries_that_they_build_on_and_before_those_that_see_them() {
+    let from = json!({"configMapKeyRef": {"name": "c", "key": "k"}});
+    let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "app", "env": [
+        literal("A", "1"),
+        {"name": NAME, "valueFrom": from},
+        literal("B", "2"),
+        {"name": NAME, "valueFrom": from},
+        literal("C", "3"),
+    ]}]}});
+    let injected = outcome(&pod).pod;
+    let entries = injected["spec"]["containers"][0]["env"].as_array().unwrap();
+    let names: Vec<&str> = entries
+        .iter()
+        .map(|entry| entry["name"].as_str().unwrap())
+        .collect();
+    let original = "HEAPSHIP_ORIGINAL_JAVA_TOOL_OPTIONS";
+    assert_eq!(names, ["A", original, original, "B", original, NAME, "C"]);
+    assert_eq!(uninject(&injected), pod);
+}
+
+#[test]
 fn the_command_line_is_all_that_beats_the_variable() {
     let container = json!({
         "env": [
