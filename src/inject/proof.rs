@@ -110,11 +110,18 @@ impl Proof<'_> {
                 after: &after_seen,
                 container: after,
             };
+            view.others()?;
+            view.command_line()?;
+            // Where a quote stays open no JVM starts, without us either: of this world nothing is promised.
+            if [variable, STRONGEST]
+                .into_iter()
+                .any(|carrier| view.is_unreadable(carrier))
+            {
+                continue;
+            }
             for carrier in [variable, STRONGEST] {
                 view.arrives(carrier, known)?;
             }
-            view.others()?;
-            view.command_line()?;
             self.in_force(&view, self.attach.contains(&target.name))?;
         }
         Ok(())
@@ -182,6 +189,12 @@ struct View<'v, 'p> {
 }
 
 impl View<'_, '_> {
+    /// Whether the JVM did not start with what the user wrote.
+    fn is_unreadable(&self, carrier: &str) -> bool {
+        let users = self.before.get(carrier).unwrap_or_default();
+        launchers::options(carrier, &users).is_err()
+    }
+
     /// Every option of the user's arrives, in order, and nothing but ours comes with them.
     fn arrives(&self, carrier: &str, known: bool) -> Result<(), Finding> {
         let original = format!("{}{carrier}", names::ORIGINAL_OPTIONS_PREFIX);
@@ -242,7 +255,10 @@ impl View<'_, '_> {
 
     /// Every other variable says what it said, and new ones are ours.
     fn others(&self) -> Result<(), Finding> {
-        let carries = |name: &str| name == self.variable || name == STRONGEST;
+        // What the links of a chain come to is judged with the variable at its end.
+        let carries = |name: &str| {
+            name == self.variable || name == STRONGEST || name.starts_with(names::ORIGINAL_OPTIONS_PREFIX)
+        };
         for name in self.before.names().filter(|name| !carries(name)) {
             if self.may_follow(self.before.uses_watched(name)) {
                 if self.after.is_dangling(name) && !self.before.is_dangling(name) {

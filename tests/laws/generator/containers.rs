@@ -51,6 +51,7 @@ pub(super) fn container(random: &mut Random, name: &str, volumes: &Value, init: 
                 json!(["sh", "-c", "exec java $JAVA_OPTS -jar it's.jar"]),
                 json!(["java", "$(JDK_JAVA_OPTIONS)", "$$(NOT_A_REFERENCE)", "$(UNKNOWN)"]),
                 json!(["/launch"]),
+                json!(["env", "-u", "JAVA_TOOL_OPTIONS", "java", "Main"]),
                 json!([]),
                 Value::Null,
             ])

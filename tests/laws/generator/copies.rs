@@ -19,7 +19,7 @@ pub(super) fn copy(random: &mut Random, case: &mut Case) {
             elements.remove(random.below(elements.len()));
         }
     };
-    match random.below(5) {
+    match random.below(6) {
         0 => {
             let members = pod.as_object_mut().unwrap();
             let metadata = members.get_mut("metadata").unwrap();
@@ -43,6 +43,14 @@ pub(super) fn copy(random: &mut Random, case: &mut Case) {
             let container = &mut pod["spec"]["containers"][0];
             if let Some(members) = container.as_object_mut() {
                 members.remove(*random.pick(&["env", "volumeMounts", "lifecycle", "livenessProbe"]));
+            }
+        }
+        // A neighbour whose types are older than native sidecars.
+        4 => {
+            for container in pod["spec"]["initContainers"].as_array_mut().into_iter().flatten() {
+                container
+                    .as_object_mut()
+                    .map(|members| members.shift_remove("restartPolicy"));
             }
         }
         _ => {}

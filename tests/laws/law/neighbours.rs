@@ -1,5 +1,7 @@
 //! Other injectors: before us, after us (then we are called again), on both sides. What is ours comes out the same.
 
+use std::collections::BTreeSet;
+
 use heapship::inject::{Decision, Outcome};
 use serde_json::{Value, json};
 
@@ -25,13 +27,16 @@ pub(super) fn check(trial: &Trial<'_>, faults: &mut Faults) {
     if *name == "a typed round trip" && !injectors::decodes(trial.before()) {
         return;
     }
-    let inject = |pod: &Value| trial.case.inject(pod);
+    let mut case = trial.case.clone();
+    // It sets the variable: whether the image's own is to be carried over then depends on who came first.
+    case.cluster.env_files &= *name != "OpenTelemetry";
+    let inject = |pod: &Value| case.inject(pod);
     let neighbours = change(trial.before());
     let before = inject(&neighbours);
     let both = inject(&change(&before.pod));
     let mut orders = vec![("on both sides", both)];
     match place {
-        Place::Anywhere => orders.push(("after us", inject(&change(trial.after())))),
+        Place::Anywhere => orders.push(("after us", inject(&change(&inject(trial.before()).pod)))),
         // What the API server does of its own accord it has done before anybody is asked.
         Place::Before => {}
     }
@@ -130,7 +135,10 @@ fn ours(pod: &Value) -> Value {
         .filter(|(found, _)| is_ours(found))
         .map(|(found, _)| {
             let mut agent = found.clone();
-            agent["env"] = named(&found["env"], &by_name);
+            // Where a neighbour sets the variable before us, nothing of the image's is replaced.
+            agent["env"] = named(&found["env"], &|entry| {
+                by_name(entry) && entry["name"] != "HEAPSHIP_REPLACED_OPTIONS"
+            });
             let path = |mount: &Value| {
                 mount["mountPath"]
                     .as_str()
@@ -197,7 +205,8 @@ fn in_container(found: &Value, by_name: &dyn Fn(&Value) -> bool) -> Value {
         .map(sorted)
         .collect();
     let entries = || found["env"].as_array().into_iter().flatten();
-    // The chain differs with what the neighbour makes of the sources; that it is right is another law's.
+    // The chain differs with what the neighbour makes of the sources, and so does the variable that has room for ours; that
+    // they are right is another law's.
     let variables: Vec<&Value> = entries()
         .filter(|entry| by_name(entry) && !entry["name"].to_string().contains("ORIGINAL"))
         .collect();
@@ -212,19 +221,28 @@ fn in_container(found: &Value, by_name: &dyn Fn(&Value) -> bool) -> Value {
             .filter(|token| ours.iter().any(|flag| token.contains(flag)))
             .collect()
     };
-    let options: Vec<Vec<String>> = ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "ES_JAVA_OPTS", "JAVA_OPTS"]
+    let options: BTreeSet<String> = ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "ES_JAVA_OPTS", "JAVA_OPTS"]
         .into_iter()
-        .map(flags)
+        .flat_map(flags)
         .collect();
     let graces =
         ["livenessProbe", "startupProbe"].map(|probe| &found[probe]["terminationGracePeriodSeconds"]);
     let hook = &found["lifecycle"]["preStop"];
     let ours = hook["exec"]["command"][0] == "/heapship/tools/heapship-agent";
+    // A request is an argument as JSON, whose order of keys is nobody's.
+    let words = |hook: &Value| -> Vec<String> {
+        let command = hook["exec"]["command"].as_array().into_iter().flatten();
+        let word = |word: &Value| {
+            let text = word.as_str().unwrap_or_default();
+            serde_json::from_str(text).map_or(text.to_owned(), |request| sorted(&request).to_string())
+        };
+        command.map(word).collect()
+    };
     json!({
         "mounts": mounts,
         "variables": variables,
         "options": options,
-        "preStop": if ours { hook.clone() } else { Value::Null },
+        "preStop": if ours { json!(words(hook)) } else { Value::Null },
         "graces": graces,
         "failureThreshold": found["livenessProbe"]["failureThreshold"],
     })

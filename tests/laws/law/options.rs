@@ -60,7 +60,12 @@ pub(super) fn arrive(trial: &Trial<'_>, faults: &mut Faults) {
             if !fits {
                 faults.push(format!("container {name}: {variable} was {was:?} and is {is:?}"));
             }
-            if variable == "_JAVA_OPTIONS" && was.is_some() {
+            let in_use = || {
+                Sources::new(trial.case.salt)
+                    .start(found)
+                    .is_ok_and(|pods| pods.environment.contains_key(&variable))
+            };
+            if variable == "_JAVA_OPTIONS" && in_use() {
                 faults.push(format!(
                     "container {name}: {variable} was {was:?} and is {is:?}, which was in use"
                 ));

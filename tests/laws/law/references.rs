@@ -17,8 +17,8 @@ const LAUNCHERS: [(&str, &str); 3] = [
     ("logstash", "LS_JAVA_OPTS"),
 ];
 
-/// The variable that a container's JVM is told by: what is set for the pod, else that of a launcher which the image tells of,
-/// or the variable itself, else libjvm's.
+/// The variable that a container's JVM is told by: what is set for the pod, else that of a launcher which the image,
+/// the command or the variable itself tells of, else libjvm's.
 pub(super) fn option_variable(trial: &Trial<'_>, container: &Value) -> String {
     let settings = trial.outcome.settings.settings.as_ref();
     if let Some(set) = settings
@@ -37,7 +37,14 @@ pub(super) fn option_variable(trial: &Trial<'_>, container: &Value) -> String {
             .iter()
             .find(|(_, variable)| entries().any(|entry| entry["name"] == *variable))
     };
-    let launcher = by_image.or_else(by_variable);
+    let by_program = || {
+        let words = ["command", "args"].map(|key| container[key].as_array().into_iter().flatten());
+        let words: Vec<&str> = words.into_iter().flatten().filter_map(Value::as_str).collect();
+        LAUNCHERS
+            .iter()
+            .find(|(name, _)| words.iter().any(|word| word.ends_with(&format!("/bin/{name}"))))
+    };
+    let launcher = by_image.or_else(by_program).or_else(by_variable);
     launcher
         .map_or("JAVA_TOOL_OPTIONS", |(_, variable)| variable)
         .to_owned()
