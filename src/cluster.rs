@@ -97,6 +97,9 @@ pub async fn watch(
             tasks.spawn(versions::follow(client.clone(), Arc::clone(cluster)));
         }
     }
+    // Before the first review, or replicas that have just started would answer otherwise than the others.
+    let pause = env_files::learn(&client, cluster).await;
+    tasks.spawn(env_files::follow(client.clone(), Arc::clone(cluster), pause));
     let memory = Arc::new(Memory::new(client.clone(), Arc::clone(&metrics)));
     follow_namespaces(&mut tasks, &client, &memory).await?;
     let keeper = Keeper {
@@ -104,12 +107,10 @@ pub async fn watch(
         policies,
         registration: follow_registration(&mut tasks, &client, registration),
         metrics,
-        client: client.clone(),
+        client,
         standing: labels::STANDING,
     };
     let labels = tasks.spawn(keeper.run());
-    let pause = env_files::learn(&client, cluster).await;
-    tasks.spawn(env_files::follow(client, Arc::clone(cluster), pause));
     Ok(Watched {
         namespaces: memory,
         tasks,

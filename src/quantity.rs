@@ -265,13 +265,14 @@ mod tests {
             ("1.5", 1500),
             ("0.001", 1),
             ("0.1234", 124),
+            ("1.5m", 2),
             ("1.0625Ki", 1_088_000),
             ("1.5k", 1_500_000),
             ("1Ki", 1_024_000),
         ] {
             assert_eq!(thousandths(text), Some(amount), "{text}");
         }
-        for text in ["", "m", "x", "-1", "1.5m", "1.5x", "1..5"] {
+        for text in ["", "m", "x", "-1", "1.5x", "1..5"] {
             assert_eq!(thousandths(text), None, "{text}");
         }
     }

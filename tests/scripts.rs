@@ -75,7 +75,7 @@ fn set_up_tells_a_wrong_target_from_a_right_one() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         text,
-        "setup: usage: scripts/setup.sh demo|test|lint|bench|fuzz|image|e2e\n"
+        "setup: usage: scripts/setup.sh demo|test|lint|mutants|fuzz|bench|image|e2e\n"
     );
 }
 

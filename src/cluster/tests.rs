@@ -10,6 +10,7 @@ mod api;
 
 use api::{ApiServer, Call, Watching, namespace};
 
+const POD_TEMPLATES: &str = "POST /api/v1/namespaces/default/podtemplates";
 const NAMESPACES: &str = "GET /api/v1/namespaces?";
 const OURS: &str = "heapship.io/inject";
 
@@ -453,6 +454,7 @@ async fn a_version_that_is_told_is_not_asked_for() {
                 "1.33".to_owned()
             }
         };
+        api.next(POD_TEMPLATES).await.refuse(403);
         api.next(NAMESPACES).await.list("7", "", &[]);
         assert!(watched.await.unwrap().is_ok());
         assert_eq!(cluster.load().version.to_string(), oldest);
@@ -474,6 +476,7 @@ async fn whoever_is_about_to_end_hears_of_namespaces_and_writes_no_labels() {
         )
         .await
     });
+    api.next(POD_TEMPLATES).await.refuse(403);
     let [watching, _registration] = begin(&mut api, &[namespace("asks", "3", &[OURS], None)]).await;
     let Watched {
         namespaces,

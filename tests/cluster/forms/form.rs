@@ -93,7 +93,7 @@ impl Category {
                 name: "e2e".to_owned(),
                 version: KubernetesVersion::NEWEST,
                 own_namespace: Some("heapship-system".to_owned()),
-                env_files: false,
+                env_files: true,
             },
             workload: None,
         };
