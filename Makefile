@@ -24,7 +24,7 @@ test: ## all tests, with real JVMs and a real S3 server
 
 test-laws: ## the laws of the injection on 100,000 generated pods (HEAPSHIP_LAWS_SEED and _PODS repeat a run)
 	@scripts/setup.sh test
-	CARGO_PROFILE_DEV_OPT_LEVEL=1 HEAPSHIP_LAWS_SEED=$${HEAPSHIP_LAWS_SEED:-$$(date +%s)} HEAPSHIP_LAWS_PODS=$${HEAPSHIP_LAWS_PODS:-100000} \
+	HEAPSHIP_LAWS_SEED=$${HEAPSHIP_LAWS_SEED:-$$(date +%s)} HEAPSHIP_LAWS_PODS=$${HEAPSHIP_LAWS_PODS:-100000} \
 		cargo test --locked $(FEATURES) --test laws every_law_holds_for_every_pod
 
 lint: ## what a change must pass before its tests: format, spelling, dependencies, file sizes, clippy

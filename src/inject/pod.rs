@@ -25,17 +25,19 @@ pub(super) fn container_place(pod: &Value, name: &str) -> Option<Place> {
 /// Whether a container is one of ours: by its name *and* by what it runs, never by a marker that a copy carries along.
 #[must_use]
 pub fn is_ours(container: &Value) -> bool {
-    let named = container["name"].as_str().is_some_and(|name| {
-        let numbered = [names::AGENT_CONTAINER, names::IMAGE_OPTIONS_CONTAINER]
+    let runs = container["command"][0].as_str();
+    bears_our_name(container)
+        && runs.is_some_and(|program| [names::AGENT_IN_IMAGE, names::AGENT_IN_TOOLS].contains(&program))
+}
+
+/// Whether a container is called as one of ours is, whoever made it.
+pub(super) fn bears_our_name(container: &Value) -> bool {
+    container["name"].as_str().is_some_and(|name| {
+        let mut numbered = [names::AGENT_CONTAINER, names::IMAGE_OPTIONS_CONTAINER]
             .into_iter()
             .filter_map(|ours| name.strip_prefix(ours));
-        name == names::TOOLS_CONTAINER
-            || numbered
-                .into_iter()
-                .any(|rest| rest.is_empty() || rest.starts_with('-'))
-    });
-    let runs = container["command"][0].as_str();
-    named && runs.is_some_and(|program| [names::AGENT_IN_IMAGE, names::AGENT_IN_TOOLS].contains(&program))
+        name == names::TOOLS_CONTAINER || numbered.any(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
 }
 
 /// `{name: …, valueFrom: {fieldRef: …}}`

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::inject::containers::{Foreign, Target};
 use crate::inject::plan::Plan;
-use crate::inject::pod::{carries_injection, is_left_over};
+use crate::inject::pod::{bears_our_name, carries_injection, is_left_over, is_ours};
 use crate::inject::reasons::Skip;
 use crate::names::{self, variable};
 use crate::quantity::Bytes;
@@ -19,12 +19,22 @@ pub(super) enum Writable {
     Foreign(Foreign),
 }
 
-/// Looks for volumes of the pod's own with names of ours, also such as are not needed this time: nobody could tell later
-/// whose they are.
+/// Looks for volumes and containers of the pod's own with names of ours, also such as are not needed this time: nobody could
+/// tell later whose they are, and a second call, which may need them, would decide otherwise than the first.
 ///
 /// # Errors
 /// [`Skip::NameTaken`].
 pub(super) fn names_are_free(pod: &Value) -> Result<(), Skip> {
+    let mut containers = ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .filter_map(|kind| pod["spec"][kind].as_array())
+        .flatten();
+    if let Some(found) = containers.find(|found| bears_our_name(found) && !is_ours(found)) {
+        return Err(Skip::NameTaken {
+            kind: "a container",
+            name: found["name"].as_str().unwrap_or_default().to_owned(),
+        });
+    }
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
     let taken =
         |name: &str| names::VOLUMES.contains(&name) && !carries_injection(pod) && !is_left_over(pod, name);

@@ -25,8 +25,10 @@ pub(crate) struct NotStarted(pub(crate) String);
 /// What the sources of variables hold, drawn from a salt: each the same whoever asks, and however often.
 pub(crate) struct Sources {
     salt: u64,
-    /// Whether images have an `ENV` of their own. Where nothing carries it over it is replaced, as `explain` says.
+    /// Whether images have an `ENV` of their own.
     images_speak: bool,
+    /// What is said of those whose own is replaced: nothing can carry it over.
+    replaced: Vec<String>,
 }
 
 /// Keys that a config map or a secret may have.
@@ -62,23 +64,30 @@ impl Sources {
         Self {
             salt,
             images_speak: false,
+            replaced: Vec::new(),
         }
     }
 
     /// As a trial's pod meets them.
     pub(crate) fn of(trial: &Trial<'_>) -> Self {
-        let settings = trial.outcome.settings.settings.as_ref();
+        let notes = trial.outcome.notes.iter();
         Self {
             salt: trial.case.salt,
-            images_speak: trial.case.cluster.env_files
-                && settings.is_ok_and(|settings| settings.image_options),
+            images_speak: true,
+            replaced: notes
+                .filter(|note| note.code == "image-options-replaced")
+                .map(|note| note.text.clone())
+                .collect(),
         }
     }
 
     /// A variable in the `ENV` of a container's image, of those that hold options.
     fn in_the_image(&self, container: &Value, variable: &str) -> Option<String> {
         let of = format!("{} {variable}", container["image"]);
+        let whose = format!("container {}:", container["name"].as_str().unwrap_or_default());
+        let is_replaced = |said: &String| said.starts_with(&whose) && said.contains(variable);
         let there = self.images_speak
+            && !self.replaced.iter().any(is_replaced)
             && OPTION_VARIABLES.contains(&variable)
             && hash(self.salt, &of).is_multiple_of(3);
         there.then(|| self.text(&of)).filter(|text| !text.is_empty())
