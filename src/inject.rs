@@ -21,6 +21,7 @@ use crate::settings::{Annotations, Layers, OnOom, PreStop, Request, Resolved, Se
 mod agent;
 pub mod catalogue;
 mod containers;
+mod damage;
 mod environment;
 pub mod expansion;
 mod identity;
@@ -228,7 +229,8 @@ pub fn inject(pod: &Value, context: &Context<'_>) -> Outcome {
         Err(decision) => {
             let (patch, patched) = match &decision {
                 Decision::Skipped(skip) if !skip.leaves_no_trace() => status_alone(pod, skip),
-                _ => None,
+                // Whoever does not want it any more, or cannot have it, must not be left with what holds the pod.
+                _ => removed(pod),
             }
             .unwrap_or_else(|| (Patch(Vec::new()), pod.clone()));
             (decision, patch, patched)
@@ -287,14 +289,23 @@ fn attempt(
     context: &Context<'_>,
     notes: &mut Vec<Note>,
 ) -> Result<(Patch, Value), Skip> {
-    let skip = match patched(pod, settings, policy, context, notes) {
-        Err(skip) if skip.is_an_obstacle() => skip,
-        done => return done,
+    let skip = if damage::is_beyond_completion(pod) {
+        None
+    } else {
+        match patched(pod, settings, policy, context, notes) {
+            Err(skip) if skip.is_an_obstacle() => Some(skip),
+            done => return done,
+        }
     };
-    let Some(clean) = undo::without_remains(pod) else {
-        return Err(skip);
+    let clean = match (undo::without_remains(pod), skip) {
+        (Some(clean), _) => clean,
+        (None, Some(skip)) => return Err(skip),
+        (None, None) => return patched(pod, settings, policy, context, notes),
     };
-    let (_, whole) = patched(&clean, settings, policy, context, notes)?;
+    let (_, mut whole) = patched(&clean, settings, policy, context, notes)?;
+    if agent::is_doubtful(pod) {
+        agent::let_prove(&mut whole, notes);
+    }
     let draft = replaced_by(pod, &whole);
     draft.finish().map_err(|error| Skip::Internal(error.to_string()))
 }
@@ -484,8 +495,7 @@ fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
     let status = json!({"decision": "skipped", "reason": skip.label(), "message": message}).to_string();
     let annotations = Place::root().key("metadata").key("annotations");
     // Never half an injection: a hook without its toolbox would be neither ours nor the application's.
-    let clean = skip
-        .is_an_obstacle()
+    let clean = (skip.is_an_obstacle() || damage::holds_the_pod(pod))
         .then(|| undo::without_remains(pod))
         .flatten();
     let mut draft = match &clean {
@@ -500,10 +510,18 @@ fn status_alone(pod: &Value, skip: &Skip) -> Option<(Patch, Value)> {
         draft.set(&annotations, names::REPLACED, Value::String(replaced));
     }
     if !fits(draft.document(), names::STATUS, &status) {
-        return None;
+        return removed(pod);
     }
     draft.set(&annotations, names::STATUS, Value::String(status));
     draft.finish().ok()
+}
+
+/// The pod without what is left of an injection, where that would hold it.
+fn removed(pod: &Value) -> Option<(Patch, Value)> {
+    let clean = damage::holds_the_pod(pod)
+        .then(|| undo::without_remains(pod))
+        .flatten()?;
+    replaced_by(pod, &clean).finish().ok()
 }
 
 /// The members of an annotation or label map that are text; nothing where it is none.

@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use crate::destination::Scheme;
 use crate::inject::containers::Target;
+use crate::inject::damage;
 use crate::inject::identity::{self, Identity};
 use crate::inject::image_options::{self, Writer};
 use crate::inject::plan::Plan;
 use crate::inject::pod::{from_field, is_ours, spec};
-use crate::inject::reasons::Skip;
+use crate::inject::reasons::{Note, Skip};
 use crate::inject::{resources, volumes, workload};
 use crate::names::{self, variable};
 use crate::patch::Place;
@@ -198,6 +199,42 @@ pub(super) fn put(plan: &mut Plan<'_>, container: &Value, index: usize) -> Resul
     }
 }
 
+/// Whether another webhook has been seen to take `restartPolicy` off an agent of this pod.
+pub(super) fn is_doubtful(pod: &Value) -> bool {
+    let mut agents = pod["spec"]["initContainers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|found| damage::ships(found));
+    agents.any(|agent| {
+        let mut told = agent["env"].as_array().into_iter().flatten();
+        agent["restartPolicy"] != "Always" || told.any(|entry| entry["name"] == variable::PROVE_SIDECAR)
+    })
+}
+
+/// Tells the agents of a pod that was written anew what [`make_sidecar_again`] tells those that were completed.
+pub(super) fn let_prove(pod: &mut Value, notes: &mut Vec<Note>) {
+    let agents = pod["spec"]["initContainers"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter(|found| damage::ships(found));
+    for agent in agents {
+        let name = agent["name"].as_str().unwrap_or_default().to_owned();
+        if let Some(entries) = agent["env"].as_array_mut() {
+            entries.push(json!({"name": variable::PROVE_SIDECAR, "value": "true"}));
+        }
+        notes.push(Note::warning("restart-policy-taken", policy_taken(&name)));
+    }
+}
+
+fn policy_taken(name: &str) -> String {
+    format!(
+        "another webhook took restartPolicy: Always off {name}; it is back, and the agent ends once at its start: should it be \
+         taken again, the pod runs without an agent and no dump is shipped"
+    )
+}
+
 /// Another webhook, built before there were sidecars, drops `restartPolicy`: the application would wait for the agent for
 /// ever. It may do so once more after us, and then nobody is asked: so the agent is told to find out.
 fn make_sidecar_again(plan: &mut Plan<'_>, agent: &Place) {
@@ -214,11 +251,7 @@ fn make_sidecar_again(plan: &mut Plan<'_>, agent: &Place) {
         plan.draft.append(&agent.key("env"), entry);
     }
     if taken || told {
-        let said = format!(
-            "another webhook took restartPolicy: Always off {name}; it is back, and the agent ends once at its start: should it \
-             be taken again, the pod runs without an agent and no dump is shipped"
-        );
-        plan.warn("restart-policy-taken", said);
+        plan.warn("restart-policy-taken", policy_taken(&name));
     }
 }
 

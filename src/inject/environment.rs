@@ -166,6 +166,29 @@ impl<'p> Environment<'p> {
             .any(|text| refers_to(text, name))
     }
 
+    /// Whether an element of command or args holds `$(name)` and no blank: the kubelet does not split what it puts in, so two
+    /// options would be one argument. libjvm's own variable needs no such way.
+    pub(super) fn is_one_argument(&self, container: &Value, name: &str) -> bool {
+        let mut words = ["command", "args"]
+            .into_iter()
+            .flat_map(|key| container[key].as_array().into_iter().flatten())
+            .filter_map(Value::as_str);
+        words.any(|word| !word.contains(char::is_whitespace) && refers_to(word, name))
+    }
+
+    /// Whether an entry between two of the name refers to it while the last is a reference: those before it get another name
+    /// then, and that entry would refer to nothing.
+    pub(super) fn is_read_before_its_end(&self, name: &str) -> bool {
+        let (Some(first), Some((last, entry))) = (self.first(name), self.last(name)) else {
+            return false;
+        };
+        let between = self.entries.iter().take(last).skip(first);
+        !is_literal(entry)
+            && between
+                .filter_map(|entry| entry["value"].as_str())
+                .any(|text| refers_to(text, name))
+    }
+
     /// Whether an `envFrom` source can define the name: its prefix must fit.
     pub(super) fn may_come_from_sources(&self, name: &str) -> bool {
         self.sources

@@ -70,25 +70,27 @@ fn runs_before_the_tools(pod: &Value, container: &str) -> bool {
     }
 }
 
-/// Gives links their reference back: a webhook whose Kubernetes library is older than 1.34 decodes the pod and drops it,
-/// and a `valueFrom` with nothing in it makes the API server reject the pod.
+/// Makes nothing of links that have lost their reference: a webhook whose Kubernetes library is older than 1.34 decodes the
+/// pod and drops it, and a `valueFrom` with nothing in it makes the API server reject the pod. The reference does not come
+/// back: that webhook may be called once more after us, and then nobody is asked.
 pub(super) fn mend(plan: &mut Plan<'_>) {
     let mut broken = Vec::new();
-    for (place, container) in containers(plan.draft.document()) {
+    for (place, _) in containers(plan.draft.document()) {
         let list = place.key("env");
         for (index, entry) in list.array(plan.draft.document()).iter().enumerate() {
-            let name = entry["name"].as_str().unwrap_or_default();
-            if let Some(variable) = name.strip_prefix(names::ORIGINAL_OPTIONS_PREFIX)
-                && entry["valueFrom"]
-                    .as_object()
-                    .is_some_and(serde_json::Map::is_empty)
-            {
-                broken.push((list.at(index).key("valueFrom"), reference(&container, variable)));
+            let ours = entry["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(names::ORIGINAL_OPTIONS_PREFIX));
+            let empty = entry["valueFrom"]
+                .as_object()
+                .is_some_and(serde_json::Map::is_empty);
+            if ours && empty {
+                broken.push(list.at(index));
             }
         }
     }
-    for (place, reference) in broken {
-        plan.draft.set(&place, "fileKeyRef", reference);
+    for entry in broken {
+        plan.draft.set(&entry, "valueFrom", Value::Null);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::inject::damage;
 use crate::inject::pod::{carries_injection, from_field, is_ours, mounts_dumps};
 use crate::inject::replaced::{AddedOptions, Replaced, ReplacedInContainer};
 use crate::names::{self, variable};
@@ -82,8 +83,20 @@ pub(super) fn without_remains(pod: &Value) -> Option<Value> {
         .flatten()
         .filter_map(|container| container["volumeMounts"].as_array())
         .flatten();
-    let whole = mounts.all(|mount| volumes.iter().any(|volume| volume["name"] == mount["name"]));
+    let there = |name: &Value| volumes.iter().any(|volume| volume["name"] == *name);
+    let whole = mounts.all(|mount| there(&mount["name"])) && !reads_files_of_ours(&clean);
     (whole && !carries_injection(&clean)).then_some(clean)
+}
+
+/// Whether a container reads a file on a volume that is not there any more.
+fn reads_files_of_ours(pod: &Value) -> bool {
+    let mut entries = ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .filter_map(|list| pod["spec"][list].as_array())
+        .flatten()
+        .filter_map(|container| container["env"].as_array())
+        .flatten();
+    entries.any(|entry| entry["valueFrom"]["fileKeyRef"]["volumeName"] == names::IMAGE_OPTIONS_VOLUME)
 }
 
 /// Dumps are written, an agent ships them, and what is started from the tools volume is there.
@@ -101,7 +114,11 @@ fn works_by_itself(pod: &Value) -> bool {
     let ships = before
         .iter()
         .any(|container| is_ours(container) && container["restartPolicy"] == "Always");
-    ships && (filled || !needs_tools) && all().filter(|container| !is_ours(container)).any(mounts_dumps)
+    !damage::holds_the_pod(pod)
+        && !damage::is_beyond_completion(pod)
+        && ships
+        && (filled || !needs_tools)
+        && all().filter(|container| !is_ours(container)).any(mounts_dumps)
 }
 
 fn clean(container: &mut Value, replaced: &Replaced) {
@@ -208,7 +225,8 @@ fn clean_environment(
         .and_then(Value::as_array_mut)
         .is_some_and(|entries| {
             let before = entries.len();
-            for (variable, added) in options {
+            let unnoted = unnoted(entries, options);
+            for (variable, added) in options.iter().chain(&unnoted) {
                 take_options_back(
                     entries,
                     variable,
@@ -222,6 +240,32 @@ fn clean_environment(
     if emptied {
         give_back_empty(container, "env", &format!("{name}.env"), replaced);
     }
+}
+
+/// Chains of which nothing is noted: a copy of the pod has lost the annotation. Ours are the empty beginning and the file;
+/// what stands behind them says what the pod's own sources say.
+fn unnoted(entries: &[Value], noted: &BTreeMap<String, AddedOptions>) -> BTreeMap<String, AddedOptions> {
+    let mut chains = BTreeMap::new();
+    for entry in entries {
+        let name = entry["name"].as_str().unwrap_or_default();
+        let Some(variable) = name
+            .strip_prefix(names::ORIGINAL_OPTIONS_PREFIX)
+            .filter(|variable| !noted.contains_key(*variable))
+        else {
+            continue;
+        };
+        let of_the_chain = entries.iter().filter(|entry| entry["name"] == name);
+        let ours = of_the_chain.take_while(|entry| {
+            entry["valueFrom"]["fileKeyRef"]["volumeName"] == names::IMAGE_OPTIONS_VOLUME
+                || entry["valueFrom"].is_null() && entry["value"].as_str().unwrap_or_default().is_empty()
+        });
+        let added = AddedOptions {
+            links: Some(ours.count()),
+            ..AddedOptions::default()
+        };
+        chains.insert(variable.to_owned(), added);
+    }
+    chains
 }
 
 fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOptions, empty: Option<&Value>) {

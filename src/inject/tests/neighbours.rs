@@ -258,3 +258,171 @@ fn a_copy_for_debugging_is_completed_or_works_without_us() {
         assert!(outcome(&with_ephemeral).patch.0.is_empty());
     }
 }
+
+/// What our three kinds of containers run from the application's image, with a chain through an env file.
+fn with_image_options() -> (Value, Value) {
+    let pod = json!({"metadata": {"annotations": {}}, "spec": {
+        "containers": [{"name": "app", "image": "registry/app:1"}],
+        "initContainers": [{"name": "migrate", "image": "registry/app:1"}],
+    }});
+    let mut asked = pod.clone();
+    asked["metadata"]["annotations"]["heapship.io/containers"] = json!("app,migrate");
+    let first = with_env_files(&asked);
+    assert_eq!(first.decision, Decision::Injected);
+    (asked, first.pod)
+}
+
+fn with_env_files(pod: &Value) -> Outcome {
+    let policies = Policies::from_yaml(POLICY).unwrap();
+    let namespace = Namespace {
+        name: "web".into(),
+        ..Namespace::default()
+    };
+    let context = Context {
+        namespace: &namespace,
+        policies: &policies,
+        cluster: &Cluster {
+            name: "prod".into(),
+            version: KubernetesVersion::NEWEST,
+            own_namespace: None,
+            env_files: true,
+        },
+        workload: None,
+    };
+    inject(pod, &context)
+}
+
+#[test]
+fn what_cannot_be_completed_is_taken_out_and_written_anew() {
+    let (pod, whole) = with_image_options();
+    let damages: [(&str, Damage); 4] = [
+        ("turned the init containers round", |pod| {
+            pod["spec"]["initContainers"].as_array_mut().unwrap().reverse();
+        }),
+        ("moved a reader of a file to the front", |pod| {
+            let init = pod["spec"]["initContainers"].as_array_mut().unwrap();
+            let at = init.iter().position(|found| found["name"] == "migrate").unwrap();
+            let reader = init.remove(at);
+            init.insert(0, reader);
+        }),
+        ("kept one entry of each name", |pod| {
+            for container in containers(pod) {
+                let mut last = Value::Null;
+                if let Some(entries) = container["env"].as_array_mut() {
+                    entries.reverse();
+                    entries.retain(|entry| {
+                        let again = entry["name"] == last;
+                        last = entry["name"].clone();
+                        !again
+                    });
+                    entries.reverse();
+                }
+            }
+        }),
+        ("set the variable anew", |pod| {
+            let entries = pod["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+            for entry in entries
+                .iter_mut()
+                .filter(|entry| entry["name"] == "JAVA_TOOL_OPTIONS")
+            {
+                entry["value"] = json!("-javaagent:/theirs.jar");
+            }
+        }),
+    ];
+    for (what, damage) in damages {
+        let mut damaged = whole.clone();
+        damage(&mut damaged);
+        assert_ne!(damaged, whole, "{what}");
+        let again = with_env_files(&damaged);
+        assert_eq!(again.decision, Decision::Injected, "{what}");
+        assert!(!damage::holds_the_pod(&again.pod), "{what}: {}", again.pod);
+        assert!(!damage::is_beyond_completion(&again.pod), "{what}: {}", again.pod);
+        assert_eq!(with_env_files(&again.pod).patch.0, Vec::new(), "{what}");
+        let names = |pod: &Value| -> Vec<Value> {
+            pod["spec"]["initContainers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|found| found["name"].clone())
+                .collect()
+        };
+        assert_eq!(names(&again.pod), names(&whole), "{what}");
+        let text = uninject(&again.pod).to_string();
+        assert!(
+            !text.contains("heapship-") && !text.contains("HEAPSHIP"),
+            "{what}: {text}"
+        );
+        if what != "set the variable anew" {
+            let mut restored = uninject(&again.pod);
+            let mut pod = pod.clone();
+            for pod in [&mut restored, &mut pod] {
+                pod["spec"]["initContainers"]
+                    .as_array_mut()
+                    .unwrap()
+                    .sort_by_key(ToString::to_string);
+            }
+            assert_eq!(restored, pod, "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_runs_from_the_applications_image_follows_it_to_a_mirror() {
+    let (_, mut whole) = with_image_options();
+    for container in containers(&mut whole).filter(|container| !is_ours(container)) {
+        container["image"] = json!("mirror/app:1");
+    }
+    let again = with_env_files(&whole);
+    assert!(!again.pod.to_string().contains("registry/app:1"), "{}", again.pod);
+    assert_eq!(with_env_files(&again.pod).patch.0, Vec::new());
+}
+
+#[test]
+fn whoever_does_not_want_it_any_more_is_not_left_with_what_holds_the_pod() {
+    let (_, whole) = with_image_options();
+    for skips in [
+        |pod: &mut Value| pod["metadata"]["annotations"]["heapship.io/inject"] = json!("false"),
+        |pod: &mut Value| pod["metadata"]["annotations"]["heapship.io/volume"] = json!("nonsense"),
+        |pod: &mut Value| pod["metadata"]["annotations"]["heapship.io/on-oom"] = json!("off"),
+    ] {
+        let mut stripped = whole.clone();
+        for container in containers(&mut stripped) {
+            container.as_object_mut().unwrap().shift_remove("restartPolicy");
+        }
+        skips(&mut stripped);
+        let left = with_env_files(&stripped);
+        assert!(matches!(left.decision, Decision::Skipped(_)));
+        assert!(!carries_injection(&left.pod), "{}", left.pod);
+    }
+}
+
+#[test]
+fn one_argument_is_not_made_two() {
+    let mut pod = json!({
+        "metadata": {"annotations": {"heapship.io/java-options-variable": "JAVA_OPTS"}},
+        "spec": {"containers": [{"name": "app", "image": "registry/app:1",
+            "command": ["java", "$(JAVA_OPTS)", "-jar", "app.jar"],
+            "env": [{"name": "JAVA_OPTS", "value": "-Xmx512m"}]}]},
+    });
+    let injected = outcome(&pod);
+    assert_eq!(injected.decision, Decision::Injected);
+    let entries = &injected.pod["spec"]["containers"][0]["env"];
+    assert_eq!(entries[0], json!({"name": "JAVA_OPTS", "value": "-Xmx512m"}));
+    assert!(entries.to_string().contains("_JAVA_OPTIONS"));
+    // A shell splits what it is given.
+    pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", "exec java $(JAVA_OPTS) -jar app.jar"]);
+    let entries = &outcome(&pod).pod["spec"]["containers"][0]["env"];
+    assert!(entries[0]["value"].as_str().unwrap().ends_with(" -Xmx512m"));
+}
+
+#[test]
+fn a_copy_that_lost_our_notes_keeps_no_reference_to_what_is_taken_out() {
+    let (_, mut whole) = with_image_options();
+    let annotations = whole["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.shift_remove("heapship.io/replaced");
+    let text = uninject(&whole).to_string();
+    assert!(
+        !text.contains("heapship-") && !text.contains("HEAPSHIP"),
+        "{text}"
+    );
+}
