@@ -60,9 +60,9 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
     let mut decision = situation.decide(&found);
     // Ours if it is what we would write, and not because it looks like it: a user's own stays his.
     let ours_already = !decision.strongest.is_empty()
-        && environment
-            .literal(STRONGEST)
-            .is_some_and(|text| text == decision.strongest || text == around(&decision.strongest, STRONGEST));
+        && environment.literal(STRONGEST).is_some_and(|text| {
+            text == decision.strongest || text == around(&decision.strongest, STRONGEST).1
+        });
     if !ours_already && environment.last(STRONGEST).is_some() {
         found.strongest = tokens(STRONGEST)?;
         decision = situation.decide(&found);
@@ -104,14 +104,16 @@ pub(super) fn set(plan: &mut Plan<'_>, target: &Target, attach: bool) -> Result<
     })
 }
 
-/// Options of ours around what a chain gives that ends in the image.
-fn around(ours: &str, variable: &str) -> String {
+/// Options of ours around what a chain gives that ends in the image: what is added, and the whole text.
+fn around(ours: &str, variable: &str) -> (Addition, String) {
     let ours = Addition {
         front: ours.to_owned(),
         ..Addition::default()
-    };
+    }
+    .with_the_path_behind();
     let users = format!("$({})", image_options::original(variable));
-    java_options::joined(&ours.with_the_path_behind(), &users)
+    let text = java_options::joined(&ours, &users);
+    (ours, text)
 }
 
 /// The pod does not define it, but the image may.
@@ -130,15 +132,21 @@ fn write_strongest(
         ],
         None => Vec::new(),
     };
-    let (value, links) = match chain.len() {
-        0 => (strongest.clone(), None),
-        count => (around(&strongest, STRONGEST), Some(count)),
+    let (addition, value) = if chain.is_empty() {
+        let alone = Addition {
+            front: strongest.clone(),
+            ..Addition::default()
+        };
+        (alone, strongest)
+    } else {
+        around(&strongest, STRONGEST)
     };
     let note = AddedOptions {
-        front: strongest,
+        front: addition.front,
+        behind: addition.behind,
         absent: true,
-        links,
-        ..AddedOptions::default()
+        bare: false,
+        links: (!chain.is_empty()).then_some(chain.len()),
     };
     let options = &mut plan.replaced.container(container).options;
     options.insert(STRONGEST.to_owned(), note);

@@ -220,6 +220,14 @@ async fn both_rounds_of_a_pods_admission_have_one_audit_value() {
         spec: "nodeSelector: {nobody: here}",
         ..App::default()
     };
+    // Whose plugin has something to add to our containers: only what was changed after our turn is shown to us again.
+    bed.apply(
+        "apiVersion: v1
+kind: LimitRange
+metadata: {name: defaults}
+spec: {limits: [{type: Container, defaultRequest: {cpu: 1m}}]}
+",
+    );
     bed.apply(&injected.pod());
     let log = fs::read_to_string(state().join("audit.log")).unwrap();
     let audited: Value = log

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::bed::workloads::App;
 use crate::bed::{Bed, heapship, kubectl};
 
-/// What such a webhook does, in the API server itself: it comes before us, and again after our first turn.
+/// What such a webhook does, in the API server itself: it comes before us, and again after our first turn. It matches every
+/// pod: what did not match before us is not called for the first time after us.
 struct Stripper(String);
 
 impl Stripper {
@@ -22,14 +23,11 @@ spec:
   matchConstraints:
     resourceRules:
     - {{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}}
-  matchConditions:
-  - name: has-init-containers
-    expression: has(object.spec.initContainers)
   mutations:
   - patchType: JSONPatch
     jsonPatch:
       expression: >
-        object.spec.initContainers.transformList(i, c, has(c.restartPolicy),
+        (has(object.spec.initContainers) ? object.spec.initContainers : []).transformList(i, c, has(c.restartPolicy),
         JSONPatch{{op: 'remove', path: '/spec/initContainers/' + string(i) + '/restartPolicy'}})
 ---
 apiVersion: admissionregistration.k8s.io/v1

@@ -217,12 +217,17 @@ impl Agent {
     /// a node's or a store's past.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
+        if self.is_stripped {
+            return Some(match &self.state {
+                State::Running(_) => format!("{TAKEN}, and it waits for dumps"),
+                State::Ended(ended) if ended.code == 0 => {
+                    format!("{TAKEN}; it has ended for the application to start")
+                }
+                State::Waiting(..) | State::Ended(_) | State::Unknown => TAKEN.to_owned(),
+            });
+        }
         let last = self.last.as_ref().map(Ended::words);
         match &self.state {
-            State::Running(_) if self.is_stripped => Some(format!("{TAKEN}, and it waits for dumps")),
-            State::Ended(ended) if self.is_stripped && ended.code == 0 => {
-                Some(format!("{TAKEN}; it has ended for the application to start"))
-            }
             // PodInitializing is the way of every pod.
             State::Waiting(reason, _)
                 if ["PodInitializing", "ContainerCreating"].contains(&reason.as_str()) =>
