@@ -272,18 +272,18 @@ async fn a_replica_that_may_not_write_what_only_warns_is_ready_all_the_same_and_
 async fn what_only_warns_is_no_registration_by_itself() {
     let (api, client) = ApiServer::start().await;
     api.write(Kind::Validating, Some(registered(Kind::Validating)));
-    let replica = Replica::start(&client, LONG);
-    until("it has its caBundle", async || {
-        let bundles = bundles_of(&api, Kind::Validating);
-        bundles
-            .iter()
-            .all(|bundle| !bundle.certificates.is_empty())
-            .then_some(())
-    })
-    .await;
-    assert!(replica.readiness.left().contains(&Wait::Registration));
+    let (standing, mut standing_seen) = watch::channel(Standing::Unknown);
+    let name = "heapship".to_owned();
+    let keeper = registration::Keeper::new(&client, name, service(), None, standing, Arc::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keeper.run());
+    standing_seen.changed().await.unwrap();
+    assert!(matches!(*standing_seen.borrow(), Standing::Absent));
     api.write(Kind::Mutating, Some(registered(Kind::Mutating)));
-    replica.is_ready().await;
+    standing_seen
+        .wait_for(|standing| matches!(standing, Standing::Registered(_)))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
