@@ -149,15 +149,17 @@ async fn workload(client: &Client, namespace: &str, owner: &Owner) -> kube::Resu
         _ => return Ok(Some(owner.clone())),
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let found = match api.get_metadata_opt(&owner.name).await {
+    let metadata = match api.get_metadata(&owner.name).await {
+        Ok(found) => found.metadata,
         Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Some(owner.clone())),
-        found => found?,
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+        Err(error) => return Err(error),
     };
-    Ok(found
-        .map(|found| found.metadata)
-        // Another one of the same name is not whose pod this is.
-        .filter(|metadata| metadata.uid.as_ref() == Some(&owner.uid))
-        .map(|metadata| Owner::of(&json!(metadata)).unwrap_or_else(|| owner.clone())))
+    // Another one of the same name is not whose pod this is.
+    if metadata.uid.as_ref() != Some(&owner.uid) {
+        return Ok(None);
+    }
+    Ok(Some(Owner::of(&json!(metadata)).unwrap_or_else(|| owner.clone())))
 }
 
 fn event(happening: &Happening, regarding: Owner, name: &str, now: MicroTime, instance: &str) -> Event {
