@@ -235,7 +235,7 @@ async fn the_jobs_of_one_cron_job_are_one_event() {
 /// Nobody is looked up for it.
 fn of_a_stateful_set() -> Happening {
     let mut happening = happening("no-destination");
-    happening.owner.kind = "StatefulSet".to_owned();
+    happening.owner.kind = "StatefulSet".into();
     happening
 }
 
