@@ -54,29 +54,36 @@ impl Happening {
 }
 
 impl Owner {
-    /// The one owner that is the controller, from an object's metadata.
+    /// The one owner that is the controller, from an object's metadata. Its name becomes part of a path: no other characters
+    /// than those of an object's name.
     #[must_use]
     pub fn of(metadata: &Value) -> Option<Self> {
         let owners = metadata["ownerReferences"].as_array()?;
         let owner = owners.iter().find(|owner| owner["controller"] == true)?;
         let text = |key: &str| owner[key].as_str().map(str::to_owned);
+        let is_a_name = |name: &String| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
+        };
         Some(Self {
             api_version: text("apiVersion")?,
             kind: text("kind")?,
-            name: text("name")?,
+            name: text("name").filter(is_a_name)?,
             uid: text("uid")?,
         })
     }
 }
 
 /// What the outcome for a pod gives its workload's people to read: what an admission warning says, one for each reason.
-/// Nothing for a bare pod, which has no UID yet: whoever creates it reads the warnings.
+/// Nothing for a pod that is none of ours, and nothing for a bare one, which has no UID yet: whoever creates it reads the
+/// warnings.
 #[must_use]
 pub fn of(namespace: &str, pod: &Value, outcome: &Outcome) -> Vec<Happening> {
+    if outcome.decision.leaves_no_trace() {
+        return Vec::new();
+    }
     let mut said: Vec<(&'static str, String)> = Vec::new();
-    if let Decision::Skipped(skip) = &outcome.decision
-        && !skip.leaves_no_trace()
-    {
+    if let Decision::Skipped(skip) = &outcome.decision {
         said.push((
             skip.label(),
             format!("the pods of this workload are not injected: {skip}"),
@@ -121,11 +128,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inject::{Cluster, Context, KubernetesVersion, inject};
+    use crate::inject::{Cluster, Context, KubernetesVersion, Namespace, inject};
     use crate::objects::named;
     use crate::settings::policy::Policies;
 
     fn happened(annotations: &Value) -> Vec<(String, String)> {
+        happened_in(&named("shop"), annotations)
+    }
+
+    fn happened_in(namespace: &Namespace, annotations: &Value) -> Vec<(String, String)> {
         let pod = json!({
             "metadata": {
                 "annotations": annotations,
@@ -143,19 +154,20 @@ mod tests {
             env_files: false,
         };
         let context = Context {
-            namespace: &named("shop"),
+            namespace,
             policies: &Policies::default(),
             cluster: &cluster,
             workload: None,
         };
         let outcome = inject(&pod, &context);
-        assert_eq!(of("shop", &json!({"metadata": {"name": "bare"}}), &outcome), []);
-        of("shop", &pod, &outcome)
+        let name = &namespace.name;
+        assert_eq!(of(name, &json!({"metadata": {"name": "bare"}}), &outcome), []);
+        of(name, &pod, &outcome)
             .into_iter()
             .map(|happening| {
                 assert_eq!(
                     (happening.namespace.as_str(), happening.owner.uid.as_str()),
-                    ("shop", "2")
+                    (name.as_str(), "2")
                 );
                 (happening.reason(), happening.note)
             })
@@ -174,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn of_a_pod_that_nobody_asked_for_or_that_is_not_touched_nothing_is_written() {
+        let mut unasked = named("shop");
+        unasked
+            .annotations
+            .insert("heapship.io/volum".to_owned(), "x".to_owned());
+        for annotations in [
+            json!({}),
+            json!({"heapship.io/injct": "true"}),
+            json!({"heapship.io/inject": "false", "heapship.io/volum": "x"}),
+        ] {
+            assert_eq!(happened_in(&unasked, &annotations), []);
+        }
+        let mistaken = json!({"heapship.io/inject": "true", "heapship.io/volum": "x"});
+        assert_eq!(happened(&mistaken).len(), 2);
+        assert_eq!(happened_in(&named("kube-system"), &mistaken), []);
+    }
+
+    #[test]
     fn each_reason_is_one_event_with_all_its_sentences() {
         let found = happened(&json!({
             "heapship.io/inject": "true", "heapship.io/injct": "x", "heapship.io/volum": "x", "heapship.io/agent": "maybe",
@@ -186,6 +216,19 @@ mod tests {
             [("InvalidAnnotation", skipped), ("UnknownAnnotation", unknown)]
                 .map(|(reason, note)| (reason.to_owned(), note.to_owned()))
         );
+    }
+
+    #[test]
+    fn an_owner_whose_name_would_lead_elsewhere_is_none() {
+        let owner = |name: &str| {
+            Owner::of(&json!({"ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "2", "controller": true},
+            ]}))
+        };
+        assert!(owner("shop-7d4.x").is_some());
+        for name in ["../../secrets/x", "a?b", "a%2fb"] {
+            assert_eq!(owner(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -122,6 +122,16 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Whether the pod is none of ours: nobody asked, or what was asked is not even answered by a status.
+    #[must_use]
+    pub fn leaves_no_trace(&self) -> bool {
+        match self {
+            Self::Injected => false,
+            Self::Skipped(skip) => skip.leaves_no_trace(),
+            Self::NotAsked => true,
+        }
+    }
+
     /// The outcome as a metric's label and audit value.
     #[must_use]
     pub fn label(&self) -> &'static str {

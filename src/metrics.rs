@@ -155,7 +155,7 @@ impl Default for Metrics {
             event_failures: new(
                 r,
                 "event_failures",
-                "Events that could not be written, which is not tried again",
+                "Events that could not be written; the next pod brings them again",
             ),
             events_dropped: new(
                 r,

@@ -252,6 +252,41 @@ async fn what_only_warns_may_be_missing_or_forbidden_and_certificates_are_served
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_may_not_write_what_only_warns_is_ready_all_the_same_and_keeps_the_other() {
+    let (api, client) = ApiServer::start().await;
+    for kind in Kind::REGISTRATION {
+        api.write(kind, Some(registered(kind)));
+    }
+    api.forbid_patching_validating();
+    let replica = Replica::start(&client, LONG);
+    replica.is_ready().await;
+    let before = bundles_of(&api, Kind::Mutating);
+    api.write(Kind::Mutating, Some(registered(Kind::Mutating)));
+    until("the caBundle is back", async || {
+        (bundles_of(&api, Kind::Mutating) == before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_warns_is_no_registration_by_itself() {
+    let (api, client) = ApiServer::start().await;
+    api.write(Kind::Validating, Some(registered(Kind::Validating)));
+    let (standing, mut standing_seen) = watch::channel(Standing::Unknown);
+    let name = "heapship".to_owned();
+    let keeper = registration::Keeper::new(&client, name, service(), None, standing, Arc::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keeper.run());
+    standing_seen.changed().await.unwrap();
+    assert!(matches!(*standing_seen.borrow(), Standing::Absent));
+    api.write(Kind::Mutating, Some(registered(Kind::Mutating)));
+    standing_seen
+        .wait_for(|standing| matches!(standing, Standing::Registered(_)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_deleted_or_broken_gets_a_new_ca_beside_the_one_in_use() {
     let (api, [one, other]) = two_replicas(LONG).await;
     let (shown, before) = (one.shows(), bundles(&api));
@@ -314,6 +349,8 @@ fn registered_with(pem: &str) -> Value {
 async fn a_replica_whose_ca_bundle_is_somebody_elses_is_ready_when_it_leads_to_its_certificate() {
     let (api, client) = ApiServer::start().await;
     let (ours, another) = (Authority::new(), Authority::new());
+    // Nobody injects into this one: an overlay annotates the other alone.
+    api.write(Kind::Validating, Some(registered(Kind::Validating)));
     // What the replicas' own CA leaves behind while cert-manager's injector is away.
     api.write(Kind::Mutating, Some(registered_with(&another.pem)));
     let directory = TempDir::new().unwrap();

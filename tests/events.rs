@@ -166,19 +166,77 @@ async fn the_event_stands_on_the_deployment_above_the_replica_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_owner_may_not_be_read_or_is_another_one_the_replica_set_has_the_event() {
+async fn where_the_owner_may_not_be_read_the_replica_set_has_the_event() {
+    let scene = Scene::with(vec![
+        ("GET", REPLICA_SET, 403, Value::Null),
+        ("POST", EVENTS, 201, event()),
+    ])
+    .await;
+    scene.outbox.put(happening("no-destination"));
+    scene.written(1).await;
+    assert_eq!(scene.asked("POST")[0]["regarding"]["uid"], "of-the-replica-set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_not_there_or_is_another_one_is_a_claim_and_gets_no_event() {
     let mut another = replica_set();
     another["metadata"]["uid"] = json!("of-its-successor");
-    for (code, object) in [(403, Value::Null), (404, Value::Null), (200, another)] {
+    for (code, object) in [(404, Value::Null), (200, another)] {
         let scene = Scene::with(vec![
             ("GET", REPLICA_SET, code, object),
             ("POST", EVENTS, 201, event()),
         ])
         .await;
         scene.outbox.put(happening("no-destination"));
+        scene.outbox.put(of_a_stateful_set());
         scene.written(1).await;
-        assert_eq!(scene.asked("POST")[0]["regarding"]["uid"], "of-the-replica-set");
+        let written = scene.asked("POST");
+        assert_eq!(written.len(), 1);
+        assert_eq!(written[0]["regarding"]["kind"], "StatefulSet");
+        assert_eq!(scene.metrics.event_failures.get(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_of_one_cron_job_are_one_event() {
+    let of_the_night = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "night", "uid": "of-the-job", "ownerReferences": [
+            {"apiVersion": "batch/v1", "kind": "CronJob", "name": "night", "uid": "of-the-cron-job", "controller": true},
+        ]},
+    });
+    let scene = Scene::with(vec![
+        (
+            "GET",
+            "/apis/batch/v1/namespaces/shop/jobs/night-",
+            200,
+            of_the_night,
+        ),
+        ("POST", EVENTS, 201, event()),
+    ])
+    .await;
+    for number in 1..=3 {
+        let mut job = happening("no-destination");
+        job.owner = Owner {
+            api_version: "batch/v1".to_owned(),
+            kind: "Job".to_owned(),
+            name: format!("night-{number}"),
+            uid: "of-the-job".to_owned(),
+        };
+        scene.outbox.put(job);
+    }
+    scene.outbox.put(of_a_stateful_set());
+    scene.written(2).await;
+    let written = scene.asked("POST").into_iter();
+    let kinds: Vec<_> = written.map(|event| event["regarding"]["kind"].clone()).collect();
+    assert_eq!(kinds, ["CronJob", "StatefulSet"]);
+}
+
+/// Nobody is looked up for it.
+fn of_a_stateful_set() -> Happening {
+    let mut happening = happening("no-destination");
+    happening.owner.kind = "StatefulSet".into();
+    happening
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,15 +255,24 @@ async fn an_event_that_another_replica_wrote_is_counted_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_is_counted_and_let_go() {
-    let scene = Scene::with(vec![("POST", EVENTS, 403, Value::Null)]).await;
+async fn what_is_refused_is_counted_and_let_go_until_the_next_pod() {
+    let scene = Scene::with(vec![
+        ("GET", REPLICA_SET, 200, replica_set()),
+        ("POST", EVENTS, 403, Value::Null),
+    ])
+    .await;
+    let tried = async |count: u64| {
+        until("all were tried", async || {
+            (scene.metrics.event_failures.get() == count).then_some(())
+        })
+        .await;
+    };
     for code in ["no-destination", "name-taken"] {
         scene.outbox.put(happening(code));
     }
-    until("both were tried", async || {
-        (scene.metrics.event_failures.get() == 2).then_some(())
-    })
-    .await;
-    assert_eq!(scene.asked("POST").len(), 2);
+    tried(2).await;
+    scene.outbox.put(happening("no-destination"));
+    tried(3).await;
+    assert_eq!(scene.asked("POST").len(), 3);
     assert_eq!(scene.metrics.events.get(), 0);
 }

@@ -19,7 +19,7 @@ use crate::events::Happening;
 use crate::events::outbox::Outbox;
 use crate::metrics::{Held, Metrics};
 
-use super::answer::Answer;
+use super::answer::{Answer, Verdict};
 use super::review;
 use super::{Admission, Look};
 
@@ -183,36 +183,57 @@ async fn wrong_method(State(edge): State<Arc<Edge>>, method: Method, uri: Uri) -
 }
 
 async fn mutate(State(edge): State<Arc<Edge>>, request: Request) -> Response {
-    edge.respond(request, |answer| answer).await
+    edge.respond(request, Entry::Mutating).await
 }
 
-/// A registration that leads pods here would get a patch, which is a failed call in this place.
 async fn warn(State(edge): State<Arc<Edge>>, request: Request) -> Response {
-    edge.respond(request, Answer::without_patch).await
+    edge.respond(request, Entry::Warning).await
+}
+
+/// By which entry of the registration a review came.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// About something that may be changed.
+    Mutating,
+    /// About a workload: a sentence that its pods get all the same, for which no pod is to wait.
+    Warning,
+}
+
+impl Entry {
+    /// A registration that leads pods to the entry that only warns would get a patch, which is a failed call there.
+    fn finish(self, answer: Answer) -> Answer {
+        match self {
+            Self::Mutating => answer,
+            Self::Warning => answer.without_patch(),
+        }
+    }
+
+    /// The answer where there was no turn.
+    fn without_a_turn(self, uid: String) -> Answer {
+        match self {
+            Self::Mutating => Answer::overloaded(uid),
+            Self::Warning => Answer::unchanged(uid, Verdict::WorkloadUnremarkable),
+        }
+    }
 }
 
 impl Edge {
-    async fn respond(&self, request: Request, finish: fn(Answer) -> Answer) -> Response {
+    async fn respond(&self, request: Request, entry: Entry) -> Response {
         let began = Instant::now();
         let _in_flight = Held::new(&self.metrics.in_flight);
-        match self.review(request, finish, began).await {
+        match self.review(request, entry, began).await {
             Ok(response) => response,
             Err(refused) => self.refuse(&refused, began),
         }
     }
 
-    async fn review(
-        &self,
-        request: Request,
-        finish: fn(Answer) -> Answer,
-        began: Instant,
-    ) -> Result<Response, Refused> {
+    async fn review(&self, request: Request, entry: Entry, began: Instant) -> Result<Response, Refused> {
         let deadline = began + self.limits.patience;
         check_type(request.headers())?;
         let received = timeout_at(deadline, self.read(request.into_body(), deadline))
             .await
             .map_err(|_| Refused::TooSlow(self.limits.patience))??;
-        let mut answer = finish(self.answer(received, deadline).await?);
+        let mut answer = entry.finish(self.answer(received, entry, deadline).await?);
         let json = answer.to_json().map_err(|_| Refused::Unwritable)?;
         let took = began.elapsed();
         self.metrics
@@ -296,9 +317,9 @@ impl Edge {
         Ok(true)
     }
 
-    async fn answer(&self, received: Received, deadline: Instant) -> Result<Answer, Refused> {
+    async fn answer(&self, received: Received, entry: Entry, deadline: Instant) -> Result<Answer, Refused> {
         let received = Arc::new(received);
-        let look = self.in_turn(&received, deadline, Admission::admit).await?;
+        let look = self.in_turn(&received, entry, deadline, Admission::admit).await?;
         let name = match look {
             Look::Answered(answer) => return Ok(answer),
             Look::NamespaceWanted(name) => name,
@@ -307,7 +328,7 @@ impl Edge {
         let namespace = timeout_at(deadline, self.admission.namespaces.look_up(&name))
             .await
             .unwrap_or_default();
-        self.in_turn(&received, deadline, move |admission, body| {
+        self.in_turn(&received, entry, deadline, move |admission, body| {
             admission.admit_from(body, namespace.as_deref())
         })
         .await
@@ -317,12 +338,14 @@ impl Edge {
     async fn in_turn<T: From<Answer> + Send + 'static>(
         &self,
         received: &Arc<Received>,
+        entry: Entry,
         deadline: Instant,
         work: impl FnOnce(&Admission, &[u8]) -> Result<T, review::Refusal> + Send + 'static,
     ) -> Result<T, Refused> {
-        let Ok(Some(turn)) = timeout_at(deadline, self.turn(received.body.len())).await else {
+        let turn = timeout_at(deadline, self.turn(received.body.len(), entry));
+        let Ok(Some(turn)) = turn.await else {
             return review::uid(&received.body)
-                .map(|uid| Answer::overloaded(uid).into())
+                .map(|uid| entry.without_a_turn(uid).into())
                 .ok_or(Refused::Busy);
         };
         let admission = Arc::clone(&self.admission);
@@ -344,17 +367,24 @@ impl Edge {
         Ok(done?)
     }
 
-    /// The turn of a body of so many bytes. Who waits for the memory of a large one keeps no turn from the small ones.
-    async fn turn(&self, length: usize) -> Option<Turn> {
+    /// The turn of a body of so many bytes. Who waits for the memory of a large one keeps no turn from the small ones;
+    /// words do not wait at all.
+    async fn turn(&self, length: usize, entry: Entry) -> Option<Turn> {
+        let take = async |semaphore: &Arc<Semaphore>, permits: u32| {
+            let semaphore = Arc::clone(semaphore);
+            match entry {
+                Entry::Mutating => semaphore.acquire_many_owned(permits).await.ok(),
+                Entry::Warning => semaphore.try_acquire_many_owned(permits).ok(),
+            }
+        };
         let large = if length >= LARGE {
             let units = u32::try_from(length.min(LARGE_TOGETHER).div_ceil(MEMORY_UNIT)).ok()?;
-            Some(Arc::clone(&self.large).acquire_many_owned(units).await.ok()?)
+            Some(take(&self.large, units).await?)
         } else {
             None
         };
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
         Some(Turn {
-            _turn: turn,
+            _turn: take(&self.turns, 1).await?,
             _large: large,
         })
     }

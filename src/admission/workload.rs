@@ -4,8 +4,9 @@
 use serde_json::Value;
 
 use crate::inject::catalogue::MISPLACED_KEY;
-use crate::inject::{Decision, Outcome, Severity};
+use crate::inject::{Decision, Note, Outcome, Severity, texts};
 use crate::objects::{Object, objects};
+use crate::settings::{Annotations, Layers, resolve};
 
 /// What there is to say about a workload.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,7 +33,11 @@ pub fn advise(
     if is_made_by_a_controller(workload) || old.is_some_and(|old| is_unchanged(&object, workload, old)) {
         return None;
     }
-    let outcome = inject(workload.pointer(object.pod)?, object.workload());
+    let template = workload.pointer(object.pod)?;
+    let mut outcome = inject(template, object.workload());
+    if outcome.decision.leaves_no_trace() {
+        outcome.notes = notes_on_own_keys(template);
+    }
     let mistakes = object.mistakes(workload);
     let code = match &outcome.decision {
         Decision::Skipped(skip) if !skip.leaves_no_trace() => Some(skip.label()),
@@ -53,6 +58,18 @@ pub fn advise(
     })
 }
 
+/// What is wrong with the template's own keys, whoever asks: one that is misspelt may be why nobody does. What is wrong
+/// with the namespace's is no matter of a workload that is none of ours.
+fn notes_on_own_keys(template: &Value) -> Vec<Note> {
+    let layers = Layers {
+        policy: None,
+        namespace: &Annotations::default(),
+        pod: &texts(&template["metadata"]["annotations"]),
+    };
+    let warnings = resolve(&layers).warnings.into_iter();
+    warnings.map(|(code, text)| Note::warning(code, text)).collect()
+}
+
 fn is_made_by_a_controller(workload: &Value) -> bool {
     let owners = workload["metadata"]["ownerReferences"].as_array();
     owners.is_some_and(|owners| owners.iter().any(|owner| owner["controller"] == true))
@@ -69,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inject::{Cluster, Context, KubernetesVersion, inject};
+    use crate::inject::{Cluster, Context, KubernetesVersion, Namespace, inject};
     use crate::objects::named;
     use crate::settings::policy::Policies;
 
@@ -87,6 +104,10 @@ mod tests {
     }
 
     fn advice(workload: &Value, old: Option<&Value>) -> Option<Advice> {
+        advice_in(&named("shop"), workload, old)
+    }
+
+    fn advice_in(namespace: &Namespace, workload: &Value, old: Option<&Value>) -> Option<Advice> {
         let cluster = Cluster {
             name: "test".to_owned(),
             version: KubernetesVersion::NEWEST,
@@ -95,7 +116,7 @@ mod tests {
         };
         advise(workload, old, |pod, workload| {
             let context = Context {
-                namespace: &named("shop"),
+                namespace,
                 policies: &Policies::default(),
                 cluster: &cluster,
                 workload,
@@ -140,6 +161,28 @@ mod tests {
             value.warnings,
             ["heapship: not injected: heapship.io/pre-stop: \"alive\" is not allowed: use off, live or all"]
         );
+    }
+
+    #[test]
+    fn where_nobody_asks_the_templates_own_keys_are_spoken_of_and_not_the_namespaces() {
+        let mut namespace = named("shop");
+        namespace
+            .annotations
+            .insert("heapship.io/volum".to_owned(), "x".to_owned());
+        for opted_out in [json!({}), json!({"heapship.io/inject": "false"})] {
+            let mut workload = deployment();
+            workload["spec"]["template"]["metadata"]["annotations"] = opted_out;
+            assert_eq!(advice_in(&namespace, &workload, None), None);
+            workload["spec"]["template"]["metadata"]["annotations"]["heapship.io/injct"] = json!("true");
+            let advice = advice_in(&namespace, &workload, None).unwrap();
+            assert_eq!(advice.code, "unknown-annotation");
+            assert_eq!(
+                advice.warnings,
+                [
+                    "heapship: unknown annotation heapship.io/injct on the pod; did you mean heapship.io/inject?"
+                ]
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Keeps the caBundle of the registration, and nothing else of it.
 //!
-//! The registration is two objects of one name: the mutating one, and the validating one that only warns. A certificate
-//! is served when the callers of both accept it; the second may be missing or forbidden, and nothing waits for it then.
+//! The registration is two objects of one name: the mutating one, and the validating one that only warns. Both are kept;
+//! whether a certificate is served, and a replica ready, is a matter of the first alone. Where the second is missing,
+//! forbidden or somebody else's, words are lost and no pod.
 //!
 //! Whoever applies the manifests again, by whichever tool, may clear a caBundle or put back an old one. It is written as a
 //! strategic merge patch of that one field, under a field manager of ours and with the version that was read: an entry
@@ -106,7 +107,7 @@ pub fn patch(version: Option<&str>, repairs: &[(String, Vec<CertificateDer<'stat
 struct Configuration {
     kind: String,
     api: Api<DynamicObject>,
-    /// Whether certificates are served without it.
+    /// Whether it only warns: nothing waits for it.
     is_optional: bool,
     is_missed: bool,
 }
@@ -125,6 +126,7 @@ impl Configuration {
 
 /// One of the two objects as it was read.
 struct Seen {
+    is_optional: bool,
     api: Api<DynamicObject>,
     object: DynamicObject,
     entries: Vec<Entry>,
@@ -175,20 +177,23 @@ impl Keeper {
         let mut changes = stream::select_all(watched);
         let mut complaints = Complaints::about("registration");
         loop {
-            let pause = match self.look().await {
-                Ok(Looked::Right) => {
+            let (is_repaired, failure) = match self.look().await {
+                Ok(Looked { is_repaired, failure }) => (is_repaired, failure),
+                Err(error) => (false, Some(error)),
+            };
+            let pause = match failure {
+                None => {
                     complaints.clear();
                     LOOK
                 }
-                // Seen anew at once: the time of a CA begins when it is seen in the registration.
-                Ok(Looked::Repaired) => {
-                    complaints.clear();
-                    sleep(PAUSE).await;
-                    continue;
-                }
-                Err(error) if error.is_conflict() || error.is_missing() => PAUSE,
-                Err(error) => complaints.add(&error),
+                Some(error) if error.is_conflict() || error.is_missing() => PAUSE,
+                Some(error) => complaints.add(&error),
             };
+            // Seen anew at once: the time of a CA begins when it is seen in the registration.
+            if is_repaired {
+                sleep(PAUSE).await;
+                continue;
+            }
             let truth = async {
                 let told = match &mut self.truth {
                     Some(truth) => truth.changed().await.is_ok(),
@@ -211,12 +216,14 @@ impl Keeper {
         let (seen, failure) = self.read().await?;
         let now = Instant::now();
         self.publish(&seen, now);
-        let repaired = self.repair(&seen, now).await?;
-        match failure {
-            None if repaired => Ok(Looked::Repaired),
-            None => Ok(Looked::Right),
-            Some(failure) => Err(failure),
-        }
+        let Looked {
+            is_repaired,
+            failure: unwritten,
+        } = self.repair(&seen, now).await?;
+        Ok(Looked {
+            is_repaired,
+            failure: failure.or(unwritten),
+        })
     }
 
     /// Those of the two that lead here, and why an optional one could not be read.
@@ -253,6 +260,7 @@ impl Keeper {
                 tracing::info!(registration = self.name, "the {kind} is there");
             }
             seen.push(Seen {
+                is_optional: *is_optional,
                 api: api.clone(),
                 object,
                 entries,
@@ -264,6 +272,7 @@ impl Keeper {
     fn publish(&self, seen: &[Seen], now: Instant) {
         let entries: Vec<_> = seen
             .iter()
+            .filter(|seen| !seen.is_optional)
             .flat_map(|seen| &seen.entries)
             .map(|entry| (entry.server_name.clone(), entry.bundle.certificates.clone()))
             .collect();
@@ -280,18 +289,24 @@ impl Keeper {
         });
     }
 
-    /// Whether anything had to be written.
-    async fn repair(&mut self, seen: &[Seen], now: Instant) -> Result<bool, Error> {
+    /// Writes what is missing. That an optional one could not be written is for the log.
+    async fn repair(&mut self, seen: &[Seen], now: Instant) -> Result<Looked, Error> {
         let truth = match &mut self.truth {
             Some(truth) => truth.borrow_and_update().clone(),
-            None => return Ok(false),
+            None => return Ok(Looked::default()),
         };
         let bundles = seen.iter().flat_map(|seen| &seen.entries);
         self.strangers = self
             .strangers
             .observed(bundles.map(|entry| &entry.bundle), &truth, now);
-        let mut repaired = false;
-        for Seen { api, object, entries } in seen {
+        let mut looked = Looked::default();
+        for seen in seen {
+            let Seen {
+                is_optional,
+                api,
+                object,
+                entries,
+            } = seen;
             // Somebody switches to cert-manager: two who put their own CA in the place of the other's would help nobody.
             let annotations = object.metadata.annotations.as_ref();
             if annotations.is_some_and(|all| all.contains_key(CERT_MANAGERS)) {
@@ -306,12 +321,16 @@ impl Keeper {
                     Some((entry.name.clone(), bundle))
                 })
                 .collect();
-            if !repairs.is_empty() {
-                self.write(api, object, &repairs).await?;
-                repaired = true;
+            if repairs.is_empty() {
+                continue;
+            }
+            match self.write(api, object, &repairs).await {
+                Ok(()) => looked.is_repaired = true,
+                Err(error) if *is_optional => looked.failure = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(repaired)
+        Ok(looked)
     }
 
     async fn write(
@@ -340,9 +359,13 @@ impl Keeper {
     }
 }
 
-enum Looked {
-    Right,
-    Repaired,
+/// What came of a look.
+#[derive(Default)]
+struct Looked {
+    /// Whether anything had to be written, and was.
+    is_repaired: bool,
+    /// Why the optional one could not be read or written.
+    failure: Option<Error>,
 }
 
 #[cfg(test)]

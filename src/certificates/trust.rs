@@ -18,7 +18,7 @@ pub enum Standing {
     /// It was not looked at yet.
     #[default]
     Unknown,
-    /// There is none, or none of its entries leads here: nobody calls, so nobody can be served wrongly.
+    /// There is none, or none of its entries leads here: nobody calls about a pod, so none can be served wrongly.
     Absent,
     /// There is one.
     Registered(Trust),
@@ -38,7 +38,7 @@ impl Standing {
     }
 }
 
-/// The CAs that stand in every entry of the registration that leads here.
+/// The CAs that stand in every entry of the registration that leads here; those that only warn do not count.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// By which names those entries call.

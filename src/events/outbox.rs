@@ -16,6 +16,8 @@ pub const WINDOW: Duration = Duration::from_mins(10);
 const FORGET: Duration = Duration::from_hours(1);
 /// Most that are remembered, of a kilobyte each or so.
 const REMEMBERED: usize = 4096;
+/// Most of one namespace, so that no team takes the others' room.
+const REMEMBERED_OF_ONE: usize = 256;
 
 /// What the writer has to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,8 +26,10 @@ pub struct Due {
     pub happening: Arc<Happening>,
     /// How often so far, as this process saw it.
     pub count: u32,
-    /// Whether there should be an Event already.
-    pub is_series: bool,
+    /// When it was taken to be written.
+    pub taken: Instant,
+    /// When it was taken before and written: there should be an Event already.
+    pub written: Option<Instant>,
 }
 
 /// Between the reviews, which put something here and go on, and the one task that writes it.
@@ -56,6 +60,11 @@ impl Outbox {
         }
     }
 
+    /// Takes back that it was written: the next pod brings it again.
+    pub fn failed(&self, due: &Due) {
+        self.lock().failed(due);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,6 +82,8 @@ enum Noted {
 struct Book {
     entries: HashMap<Arc<Happening>, Entry>,
     due: VecDeque<Arc<Happening>>,
+    /// How many entries each namespace has.
+    namespaces: HashMap<String, usize>,
     cleaned: Option<Instant>,
 }
 
@@ -99,12 +110,13 @@ impl Book {
             self.due.push_back(Arc::new(happening));
             return Noted::Due;
         }
-        if self.entries.len() >= REMEMBERED {
+        if self.is_full(&happening.namespace) {
             self.clean(now);
         }
-        if self.entries.len() >= REMEMBERED {
+        if self.is_full(&happening.namespace) {
             return Noted::Full;
         }
+        *self.namespaces.entry(happening.namespace.clone()).or_default() += 1;
         let happening = Arc::new(happening);
         let entry = Entry {
             count: 1,
@@ -121,12 +133,24 @@ impl Book {
         let happening = self.due.pop_front()?;
         let entry = self.entries.get_mut(&happening)?;
         entry.is_due = false;
-        let is_series = entry.written.replace(now).is_some();
+        let written = entry.written.replace(now);
         Some(Due {
             count: entry.count,
-            is_series,
+            taken: now,
+            written,
             happening,
         })
+    }
+
+    fn failed(&mut self, due: &Due) {
+        if let Some(entry) = self.entries.get_mut(&due.happening) {
+            entry.written = due.written;
+        }
+    }
+
+    fn is_full(&self, namespace: &str) -> bool {
+        let of_namespace = self.namespaces.get(namespace).copied().unwrap_or_default();
+        self.entries.len() >= REMEMBERED || of_namespace >= REMEMBERED_OF_ONE
     }
 
     /// Not with each that finds the table full: it looks at every entry.
@@ -141,6 +165,10 @@ impl Book {
         self.cleaned = Some(now);
         self.entries
             .retain(|_, entry| entry.is_due || now.duration_since(entry.last) < FORGET);
+        self.namespaces.clear();
+        for happening in self.entries.keys() {
+            *self.namespaces.entry(happening.namespace.clone()).or_default() += 1;
+        }
     }
 }
 
@@ -151,7 +179,7 @@ mod tests {
 
     fn happening(owner: usize, note: &str) -> Happening {
         Happening {
-            namespace: "shop".to_owned(),
+            namespace: format!("shop-{}", owner % 32),
             owner: Owner {
                 api_version: "apps/v1".to_owned(),
                 kind: "ReplicaSet".to_owned(),
@@ -170,7 +198,7 @@ mod tests {
             book.note(happening(1, "a"), begun + Duration::from_secs(second));
         }
         let first = book.next(begun).unwrap();
-        assert_eq!((first.count, first.is_series), (100, false));
+        assert_eq!((first.count, first.written), (100, None));
         assert_eq!(book.next(begun), None);
         assert_eq!(
             book.note(happening(1, "a"), begun + WINDOW - Duration::from_secs(1)),
@@ -178,8 +206,11 @@ mod tests {
         );
         assert_eq!(book.note(happening(1, "a"), begun + WINDOW), Noted::Due);
         let again = book.next(begun + WINDOW).unwrap();
-        assert_eq!((again.count, again.is_series), (102, true));
+        assert_eq!((again.count, again.written), (102, Some(begun)));
         assert_eq!(book.next(begun + WINDOW), None);
+        book.failed(&again);
+        assert_eq!(book.note(happening(1, "a"), begun + WINDOW), Noted::Due);
+        assert_eq!(book.next(begun + WINDOW).unwrap().written, Some(begun));
     }
 
     #[test]
@@ -215,6 +246,22 @@ mod tests {
         let later = later + Duration::from_mins(1);
         assert_eq!(book.note(happening(REMEMBERED, "a"), later), Noted::Due);
         assert_eq!(book.entries.len(), 1);
+    }
+
+    #[test]
+    fn one_namespace_does_not_fill_the_table_of_all() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let of = |namespace: &str, owner| Happening {
+            namespace: namespace.to_owned(),
+            ..happening(owner, "a")
+        };
+        for owner in 0..REMEMBERED_OF_ONE {
+            assert_eq!(book.note(of("loud", owner), now), Noted::Due);
+        }
+        assert_eq!(book.note(of("loud", 256), now), Noted::Full);
+        assert_eq!(book.note(of("quiet", 256), now), Noted::Due);
+        while book.next(now).is_some() {}
+        assert_eq!(book.note(of("loud", 256), now + FORGET), Noted::Due);
     }
 
     #[tokio::test]

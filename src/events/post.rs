@@ -1,6 +1,9 @@
 //! Writes Events, one at a time and beside the reviews. What cannot be written is counted and let go: an Event is a
 //! courtesy, and the next pod brings it again.
+//!
+//! A review names an owner; whoever reaches the port may claim one. Where the owner can be looked up, it has to be there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +17,13 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::in_words;
 use crate::metrics::Metrics;
 use crate::names;
 
-use super::outbox::{Due, Outbox};
+use super::outbox::{Due, Outbox, WINDOW};
 use super::{Happening, Owner};
 
 /// From one Event to the next: ten a second of each replica, whatever is rolled out.
@@ -30,18 +33,21 @@ const CALLS: Duration = Duration::from_secs(10);
 
 /// Writes what is put into the outbox, for ever. `instance` is the name of this replica.
 pub async fn post(client: Client, outbox: Arc<Outbox>, instance: String, metrics: Arc<Metrics>) {
+    let mut recent = Recent::default();
     loop {
         let due = outbox.next().await;
-        let problem = match timeout(CALLS, write(&client, &due, &instance)).await {
-            Ok(Ok(())) => {
+        let problem = match timeout(CALLS, write(&client, &due, &instance, &mut recent)).await {
+            Ok(Ok(Done::Written)) => {
                 metrics.events.inc();
                 None
             }
+            Ok(Ok(Done::Needless)) => None,
             Ok(Err(error)) => Some(in_words(&error)),
             Err(_) => Some(format!("the API server did not answer within {CALLS:?}")),
         };
         if let Some(error) = problem {
             metrics.event_failures.inc();
+            outbox.failed(&due);
             let Happening { namespace, owner, .. } = due.happening.as_ref();
             tracing::warn!(
                 error,
@@ -54,20 +60,66 @@ pub async fn post(client: Client, outbox: Arc<Outbox>, instance: String, metrics
     }
 }
 
-async fn write(client: &Client, due: &Due, instance: &str) -> kube::Result<()> {
+/// The Events that were written in this window, by namespace and name: a `CronJob` makes an owner for each run, and all of
+/// them meet in one Event.
+#[derive(Default)]
+struct Recent(HashMap<(String, String), Instant>);
+
+impl Recent {
+    /// Most that are remembered; of others an Event may be counted on too early.
+    const MOST: usize = 4096;
+
+    fn has(&self, event: &(String, String), now: Instant) -> bool {
+        let written = self.0.get(event);
+        written.is_some_and(|written| now.duration_since(*written) < WINDOW)
+    }
+
+    fn add(&mut self, event: (String, String), now: Instant) {
+        if self.0.len() >= Self::MOST {
+            self.0.retain(|_, written| now.duration_since(*written) < WINDOW);
+        }
+        if self.0.len() < Self::MOST {
+            self.0.insert(event, now);
+        }
+    }
+}
+
+/// What came of something that was due.
+enum Done {
+    Written,
+    /// Its Event is fresh, or there is nobody to have one.
+    Needless,
+}
+
+async fn write(client: &Client, due: &Due, instance: &str, recent: &mut Recent) -> kube::Result<Done> {
     let happening = &due.happening;
-    let regarding = workload(client, &happening.namespace, &happening.owner).await;
+    let Some(regarding) = workload(client, &happening.namespace, &happening.owner).await? else {
+        tracing::debug!(owner = happening.owner.name, "the owner of a pod is not there");
+        return Ok(Done::Needless);
+    };
     let name = name(happening, &regarding);
+    let event = (happening.namespace.clone(), name.clone());
+    if recent.has(&event, due.taken) {
+        return Ok(Done::Needless);
+    }
+    put(client, due, regarding, &name, instance).await?;
+    recent.add(event, due.taken);
+    Ok(Done::Written)
+}
+
+/// Makes the Event, or counts on in it.
+async fn put(client: &Client, due: &Due, regarding: Owner, name: &str, instance: &str) -> kube::Result<()> {
+    let happening = &due.happening;
     let api: Api<Event> = Api::namespaced(client.clone(), &happening.namespace);
     let now = MicroTime(Timestamp::try_from(SystemTime::now()).unwrap_or_default());
-    if due.is_series && continued(&api, &name, due.count, &now).await? {
+    if due.written.is_some() && continued(&api, name, due.count, &now).await? {
         return Ok(());
     }
-    let event = event(happening, regarding, &name, now.clone(), instance);
+    let event = event(happening, regarding, name, now.clone(), instance);
     match api.create(&PostParams::default(), &event).await {
         // By another replica, or for the pods of an earlier roll-out.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            continued(&api, &name, due.count, &now).await.map(drop)
+            continued(&api, name, due.count, &now).await.map(drop)
         }
         created => created.map(drop),
     }
@@ -88,40 +140,26 @@ async fn continued(api: &Api<Event>, name: &str, count: u32, now: &MicroTime) ->
     }
 }
 
-/// The owner, or the owner's own: people look at the Deployment and the `CronJob`. Where that cannot be learned, the
-/// direct owner is better than nobody.
-async fn workload(client: &Client, namespace: &str, owner: &Owner) -> Owner {
+/// The owner, or the owner's own: people look at the Deployment and the `CronJob`. Where it may not be looked up, the direct
+/// owner is better than nobody; `None` where there is no such owner.
+async fn workload(client: &Client, namespace: &str, owner: &Owner) -> kube::Result<Option<Owner>> {
     let kind = match (owner.api_version.as_str(), owner.kind.as_str()) {
-        ("apps/v1", "ReplicaSet") => Some(ApiResource::erase::<ReplicaSet>(&())),
-        ("batch/v1", "Job") => Some(ApiResource::erase::<Job>(&())),
-        _ => None,
+        ("apps/v1", "ReplicaSet") => ApiResource::erase::<ReplicaSet>(&()),
+        ("batch/v1", "Job") => ApiResource::erase::<Job>(&()),
+        _ => return Ok(Some(owner.clone())),
     };
-    let above = match kind {
-        Some(kind) => owner_of(client, namespace, owner, &kind).await,
-        None => None,
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+    let metadata = match api.get_metadata(&owner.name).await {
+        Ok(found) => found.metadata,
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Some(owner.clone())),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+        Err(error) => return Err(error),
     };
-    above.unwrap_or_else(|| owner.clone())
-}
-
-async fn owner_of(client: &Client, namespace: &str, owner: &Owner, kind: &ApiResource) -> Option<Owner> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, kind);
-    let found = api
-        .get_metadata_opt(&owner.name)
-        .await
-        .inspect_err(|error| {
-            tracing::debug!(
-                error = in_words(error),
-                owner = owner.name,
-                "cannot look an owner up"
-            );
-        })
-        .ok()??;
-    let metadata = found.metadata;
-    // Another one of the same name.
+    // Another one of the same name is not whose pod this is.
     if metadata.uid.as_ref() != Some(&owner.uid) {
-        return None;
+        return Ok(None);
     }
-    Owner::of(&json!(metadata))
+    Ok(Some(Owner::of(&json!(metadata)).unwrap_or_else(|| owner.clone())))
 }
 
 fn event(happening: &Happening, regarding: Owner, name: &str, now: MicroTime, instance: &str) -> Event {

@@ -57,6 +57,8 @@ struct Objects {
     validating: Option<Value>,
     /// Which nobody may read or write.
     is_validating_forbidden: bool,
+    /// Which may be read, and nothing more.
+    is_validating_read_only: bool,
     /// Refused because somebody was faster.
     conflicts: u32,
 }
@@ -142,6 +144,11 @@ impl ApiServer {
     /// As under a role of an older version.
     pub(crate) fn forbid_validating(&self) {
         self.objects.lock().unwrap().is_validating_forbidden = true;
+    }
+
+    /// As under a role that was cut down by hand.
+    pub(crate) fn forbid_patching_validating(&self) {
+        self.objects.lock().unwrap().is_validating_read_only = true;
     }
 
     fn forbids(&self, kind: Kind) -> Option<Response> {
@@ -236,6 +243,9 @@ impl ApiServer {
         let Some(mut object) = objects.slot(kind).clone() else {
             return refusal(StatusCode::NOT_FOUND, "NotFound");
         };
+        if objects.is_validating_read_only && matches!(kind, Kind::Validating) {
+            return refusal(StatusCode::FORBIDDEN, "Forbidden");
+        }
         if patch["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
             objects.conflicts += 1;
             return refusal(StatusCode::CONFLICT, "Conflict");

@@ -75,6 +75,43 @@ async fn a_review_whose_turn_does_not_come_is_admitted_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn words_about_a_workload_take_no_turn_that_a_pod_could_want() {
+    let gate = Arc::new(Gate::default());
+    let webhook = Webhook::start(Options {
+        namespaces: Arc::clone(&gate) as Arc<dyn Namespaces>,
+        http: http::Limits {
+            turns: 1,
+            patience: Duration::from_millis(500),
+            ..http::Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let tls = webhook.authority.http1();
+    let slow = Caller::connect(webhook.address, Arc::clone(&tls)).await.unwrap();
+    let slow = tokio::spawn(async move { slow.review(review("slow", &asking(100_000))).await });
+    until("a pod is being worked on", async || {
+        (gate.waiting.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    let caller = Caller::connect(webhook.address, tls).await.unwrap();
+    for size in [512, 100_000] {
+        let reply = caller
+            .post("/warn", review("words", &asking(size)))
+            .await
+            .unwrap();
+        let answer = response(&reply.body).0.response.unwrap();
+        assert_eq!((answer.uid.as_str(), answer.allowed), ("words", true));
+        assert_eq!(answer.warnings, None);
+    }
+    let unremarkable = r#"heapship_webhook_requests_total{decision="not-asked",reason="workload"}"#;
+    assert_eq!(webhook.sample(unremarkable), 2);
+    *gate.open.lock().unwrap() = true;
+    gate.opened.notify_all();
+    assert!(slow.await.unwrap().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_reviews_are_worked_on_together_only_as_far_as_their_values_fit_into_memory() {
     let gate = Arc::new(Gate::default());
     let webhook = Webhook::start(Options {

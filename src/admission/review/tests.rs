@@ -142,6 +142,11 @@ fn a_uid_is_found_wherever_there_is_one() {
     request["uid"] = json!("u2");
     assert_eq!(uid(&review(&request)).as_deref(), Some("u2"));
     assert_eq!(uid(b"nonsense"), None);
+    assert_eq!(uid(&review(&json!({"uid": ""}))), None);
+    // What no value could be made of is passed over like the rest.
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let body = format!(r#"{{"request":{{"resource":3,"object":{deep},"uid":"u3"}}}}"#);
+    assert_eq!(uid(body.as_bytes()).as_deref(), Some("u3"));
 }
 
 #[test]
