@@ -33,8 +33,7 @@ fn is_misplaced(pod: &Value) -> bool {
         return false;
     };
     let needs_it = |found: &Value| {
-        found["command"][0] == names::AGENT_IN_TOOLS
-            || list(found, "env").iter().any(|entry| reads_our_file(entry))
+        found["command"][0] == names::AGENT_IN_TOOLS || list(found, "env").iter().any(reads_our_file)
     };
     init.iter().take(tools).any(needs_it)
 }

@@ -168,7 +168,7 @@ impl<'p> Environment<'p> {
 
     /// Whether an element of command or args holds `$(name)` and no blank: the kubelet does not split what it puts in, so two
     /// options would be one argument. libjvm's own variable needs no such way.
-    pub(super) fn is_one_argument(&self, container: &Value, name: &str) -> bool {
+    pub(super) fn is_one_argument(container: &Value, name: &str) -> bool {
         let mut words = ["command", "args"]
             .into_iter()
             .flat_map(|key| container[key].as_array().into_iter().flatten())

@@ -200,10 +200,9 @@ impl Situation<'_, '_> {
         let stays = if self.environment.depends_on_an_unknown_source(self.variable) {
             Some("since a source of envFrom is of a kind that is not known here")
         } else if self.variable != LIBJVMS {
-            let environment = self.environment;
-            if environment.is_one_argument(self.container, self.variable) {
+            if Environment::is_one_argument(self.container, self.variable) {
                 Some("since the command hands it on as one argument")
-            } else if environment.is_read_before_its_end(self.variable) {
+            } else if self.environment.is_read_before_its_end(self.variable) {
                 Some("since other variables refer to what comes before its last source")
             } else {
                 None

@@ -8,8 +8,8 @@ use crate::exit::Exit;
 
 /// Shows or sets one flag of a JVM, as the JDK's jinfo does: `jinfo -flag +HeapDumpOnOutOfMemoryError 1`.
 ///
-/// Only manageable flags can be set: HeapDumpOnOutOfMemoryError, HeapDumpPath, MinHeapFreeRatio and the like. HeapDumpPath is
-/// read at the JVM's first dump and not again.
+/// Only manageable flags can be set: `HeapDumpOnOutOfMemoryError`, `HeapDumpPath`, `MinHeapFreeRatio` and the like. The path
+/// is read at the JVM's first dump and not again.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "heapship-agent jinfo -flag NAME|+NAME|-NAME|NAME=VALUE [PID|auto]")]
 pub struct Arguments {

@@ -12,8 +12,8 @@ use crate::quantity::parse_duration;
 
 /// Prints the state of a JVM's heap every so often, in the columns of the JDK's jstat: `jstat -gc -t -h10 1 10s`.
 ///
-/// It reads what the JVM publishes in /tmp/hsperfdata_USER. Where there is nothing (a user without a name before JDK 28,
-/// -XX:-UsePerfData, a read-only /tmp) it asks the JVM for GC.heap_info, which knows no collections: their columns show `-`.
+/// It reads what the JVM publishes in `/tmp/hsperfdata_USER`. Where there is nothing (a user without a name before JDK 28,
+/// `-XX:-UsePerfData`, a read-only /tmp) it asks the JVM for `GC.heap_info`, which knows no collections: their columns show `-`.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "heapship-agent jstat -gc|-gcutil [-t] [-hLINES] [PID|auto [INTERVAL [COUNT]]]")]
 pub struct Arguments {

@@ -200,7 +200,10 @@ fn cell(text: &str) -> String {
     const LONGEST: usize = 400;
     let line = text.replace('|', "\\|").replace(['\n', '\r'], " ");
     match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
+        Some((end, _)) => {
+            let cut = &line[..end];
+            format!("{} …", cut.rsplit_once(' ').map_or(cut, |(words, _)| words))
+        }
         None => line,
     }
 }

@@ -163,6 +163,17 @@ async fn serve_until_asked(prepared: Prepared) -> anyhow::Result<()> {
     );
     let admission = bind(listen, "--listen", Some(tls), router, limits, counts).await?;
     tracing::info!(address = %admission.address()?, health = %health_address, "serving");
+    run(admission, &mut signals, &mut tasks, &mut following, labels).await
+}
+
+/// Serves until a signal, or until a task ends that must not; then to the last connection.
+async fn run(
+    admission: Server,
+    signals: &mut Signals,
+    tasks: &mut JoinSet<()>,
+    following: &mut JoinSet<()>,
+    labels: Option<AbortHandle>,
+) -> anyhow::Result<()> {
     let mut has_failed = false;
     admission
         .run(async {

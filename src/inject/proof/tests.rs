@@ -34,6 +34,7 @@ fn settings(pod: &Value) -> Settings {
     resolve(&layers).settings.unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write it in place")]
 fn pod(container: Value, annotations: &[(&str, &str)]) -> Value {
     let mut pod = json!({
         "metadata": {"annotations": {"heapship.io/inject": "true", "heapship.io/destination": "s3://d"}},
@@ -125,7 +126,7 @@ fn a_chain_in_the_wrong_order_is_found() {
         assert!(said.contains("arrive") || said.contains("nobody wrote"), "{said}");
     }
     let said = spoilt(&before, |after| {
-        after["spec"]["containers"][0]["envFrom"] = json!([])
+        after["spec"]["containers"][0]["envFrom"] = json!([]);
     });
     assert!(said.contains("envFrom would change"), "{said}");
 }
@@ -138,21 +139,21 @@ fn what_other_variables_and_the_command_line_see_must_not_change() {
     });
     let before = pod(container, &[]);
     let said = spoilt(&before, |after| {
-        env(after).insert(0, json!({"name": "C", "value": "x"}))
+        env(after).insert(0, json!({"name": "C", "value": "x"}));
     });
     assert!(said.contains("what B says would change"), "{said}");
     let said = spoilt(&before, |after| {
-        env(after).push(json!({"name": "C", "value": "x"}))
+        env(after).push(json!({"name": "C", "value": "x"}));
     });
     assert!(said.contains("C would be new"), "{said}");
     let said = spoilt(&before, |after| {
-        after["spec"]["containers"][0]["args"] = json!(["-jar"])
+        after["spec"]["containers"][0]["args"] = json!(["-jar"]);
     });
     assert!(said.contains("args would change"), "{said}");
     let said = spoilt(&before, |after| after["spec"]["containers"][1]["env"] = json!([]));
     assert_eq!(said, "container istio-proxy: its env would change");
     let said = spoilt(&before, |after| {
-        drop(after["spec"]["containers"].as_array_mut().unwrap().remove(1))
+        drop(after["spec"]["containers"].as_array_mut().unwrap().remove(1));
     });
     assert_eq!(said, "container istio-proxy would be gone");
 }

@@ -295,7 +295,7 @@ fn with_env_files(pod: &Value) -> Outcome {
 #[test]
 fn what_cannot_be_completed_is_taken_out_and_written_anew() {
     let (pod, whole) = with_image_options();
-    let damages: [(&str, Damage); 4] = [
+    let losses: [(&str, Damage); 4] = [
         ("turned the init containers round", |pod| {
             pod["spec"]["initContainers"].as_array_mut().unwrap().reverse();
         }),
@@ -329,16 +329,16 @@ fn what_cannot_be_completed_is_taken_out_and_written_anew() {
             }
         }),
     ];
-    for (what, damage) in damages {
-        let mut damaged = whole.clone();
-        damage(&mut damaged);
-        assert_ne!(damaged, whole, "{what}");
-        let again = with_env_files(&damaged);
+    for (what, lose) in losses {
+        let mut partial = whole.clone();
+        lose(&mut partial);
+        assert_ne!(partial, whole, "{what}");
+        let again = with_env_files(&partial);
         assert_eq!(again.decision, Decision::Injected, "{what}");
         assert!(!damage::holds_the_pod(&again.pod), "{what}: {}", again.pod);
         assert!(!damage::is_beyond_completion(&again.pod), "{what}: {}", again.pod);
         assert_eq!(with_env_files(&again.pod).patch.0, Vec::new(), "{what}");
-        let names = |pod: &Value| -> Vec<Value> {
+        let init_containers = |pod: &Value| -> Vec<Value> {
             pod["spec"]["initContainers"]
                 .as_array()
                 .unwrap()
@@ -346,7 +346,7 @@ fn what_cannot_be_completed_is_taken_out_and_written_anew() {
                 .map(|found| found["name"].clone())
                 .collect()
         };
-        assert_eq!(names(&again.pod), names(&whole), "{what}");
+        assert_eq!(init_containers(&again.pod), init_containers(&whole), "{what}");
         let text = uninject(&again.pod).to_string();
         assert!(
             !text.contains("heapship-") && !text.contains("HEAPSHIP"),
@@ -354,14 +354,14 @@ fn what_cannot_be_completed_is_taken_out_and_written_anew() {
         );
         if what != "set the variable anew" {
             let mut restored = uninject(&again.pod);
-            let mut pod = pod.clone();
-            for pod in [&mut restored, &mut pod] {
-                pod["spec"]["initContainers"]
+            let mut asked = pod.clone();
+            for either in [&mut restored, &mut asked] {
+                either["spec"]["initContainers"]
                     .as_array_mut()
                     .unwrap()
                     .sort_by_key(ToString::to_string);
             }
-            assert_eq!(restored, pod, "{what}");
+            assert_eq!(restored, asked, "{what}");
         }
     }
 }
