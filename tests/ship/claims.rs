@@ -362,3 +362,17 @@ fn an_agent_that_has_lost_its_lock_touches_nothing_until_it_has_it_again() {
     });
     Scene::end(agent);
 }
+
+#[test]
+fn an_agent_that_has_lost_its_lock_pauses_before_it_begins_anew_and_ends_meanwhile_when_asked_to() {
+    let scene = Scene::with_folder();
+    let agent = start(&scene, LIVING);
+    // Nobody has it afterwards: whoever begins anew gets it at once.
+    fs::remove_file(folder(&scene, LIVING).join(".heapship/agents/app.lock")).unwrap();
+    agent.line("another agent has taken over", SOON);
+    agent.signal(Signal::TERM);
+    let ended = agent.finish(SOON);
+    assert_eq!(ended.status.code(), Some(3), "{:?}", ended.lines);
+    let begun = |line: &&String| line.contains("watching for heap dumps");
+    assert_eq!(ended.lines.iter().filter(begun).count(), 1, "{:?}", ended.lines);
+}
