@@ -352,9 +352,11 @@ fn an_agent_that_has_lost_its_lock_touches_nothing_until_it_has_it_again() {
     fs::remove_file(&lock).unwrap();
     let others = fs::File::create(&lock).unwrap();
     rustix::fs::flock(&others, FlockOperation::LockExclusive).unwrap();
+    // Seen at once, while it is asked for the lock every few seconds only.
+    put(&scene, LIVING);
     agent.line("another agent has taken over", SOON);
     agent.line("another heapship-agent is at work", SOON);
-    put(&scene, LIVING);
+    assert!(folder(&scene, LIVING).join("app/java_pid1.hprof").exists());
     assert!(scene.records().is_empty());
     drop(others);
     until("it ships again", SOON, || {
