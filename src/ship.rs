@@ -117,9 +117,14 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Error> {
                     return Ok(End::Left);
                 };
                 match shipper.run(Some(&mut signals)).await {
-                    // Begun anew, which waits until nobody else is there.
+                    // Begun anew, which waits until nobody else is there. Not at once: a volume that gives the lock
+                    // and denies it in the same moment must not keep this one thread from signals and adopted dumps.
                     End::Lost => {}
                     end => return Ok(end),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(SET_UP_AGAIN) => {}
+                    _ = signals.next() => return Ok(End::Left),
                 }
             }
         };

@@ -68,24 +68,28 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         writeln!(console.stderr, "nothing was done")?;
         return Ok(Exit::No);
     }
-    let (existed, unlabelled) = block_on(async {
+    let [changes, warns] = names::REGISTRATION;
+    let (existed, refused, unlabelled) = block_on(async {
         let (live, _) = cluster.connect().await?;
-        let mut existed = Vec::new();
-        for kind in names::REGISTRATION {
-            existed.push((
-                kind,
-                unregister(&live, kind, &registration)
-                    .await
-                    .map_err(Stop::failed)?,
-            ));
-        }
-        Ok((existed, unlabel(&live).await.map_err(Stop::failed)?))
+        let unregister = |kind| unregister(&live, kind, &registration);
+        let mut existed = vec![(changes, unregister(changes).await.map_err(Stop::failed)?)];
+        // A role from before there was a configuration that warns may not delete it, be it there or not. It puts no label
+        // back, so the labels go all the same.
+        let refused = match unregister(warns).await {
+            Ok(deleted) => {
+                existed.push((warns, deleted));
+                None
+            }
+            Err(refused) => Some(refused),
+        };
+        Ok((existed, refused, unlabel(&live).await.map_err(Stop::failed)?))
     })?;
+    let ended = refused.map_or(Ok(Exit::Done), |refused| Err(Stop::failed(refused)));
     if output == Form::Json {
         let deleted = existed.iter().any(|(_, existed)| *existed);
         let done = json!({"registrationDeleted": deleted, "namespacesUnlabelled": unlabelled});
         writeln!(console.stdout, "{}", pretty(&done, "  "))?;
-        return Ok(Exit::Done);
+        return ended;
     }
     for (kind, existed) in existed {
         let became = if existed { "deleted" } else { "is not there" };
@@ -101,7 +105,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<Exit, Stop
         "no pod is injected any more; those that run keep their agents. What remains, as it was installed:\n  \
          kubectl delete --ignore-not-found -k manifests/overlays/self-managed   # or helm uninstall"
     )?;
-    Ok(Exit::Done)
+    ended
 }
 
 fn confirmed(registration: &str, console: &mut Console<'_>) -> Result<bool, Stop> {

@@ -62,8 +62,8 @@ impl Context {
         }
     }
 
-    /// Nothing is removed from a folder on a claim in which another agent may be at work.
-    fn hold(&self) -> Result<(), Error> {
+    /// Nothing is claimed or removed in a folder on a claim in which another agent may be at work.
+    pub(super) fn hold(&self) -> Result<(), Error> {
         let Some(presence) = &self.presence else {
             return Ok(());
         };

@@ -13,9 +13,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::is_container;
@@ -46,6 +48,8 @@ pub struct Presence {
     path: PathBuf,
     /// Whether the volume has locks.
     is_locked: bool,
+    /// That nobody can tell whether it is held.
+    said: Once,
 }
 
 /// The files of one agent in a pod's folder.
@@ -107,13 +111,14 @@ impl Marks {
         let lock = self.open()?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) if is_taken(error) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         let presence = Presence {
             lock,
             path: self.lock(),
             is_locked: true,
+            said: Once::new(),
         };
         Ok(presence.is_there()?.then_some(presence))
     }
@@ -152,12 +157,14 @@ impl Marks {
             lock,
             path: self.lock(),
             is_locked: false,
+            said: Once::new(),
         };
         // Before the lock: one who has adopted the folder must know at once that the pod lives.
         presence.renew();
         match flock(&presence.lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if presence.is_there()? => presence.is_locked = true,
-            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Ok(()) => return Ok(None),
+            Err(error) if is_taken(error) => return Ok(None),
             Err(error) => {
                 tracing::warn!(%error, "the volume has no locks: no other pod can adopt what this one leaves there");
             }
@@ -207,7 +214,7 @@ impl Presence {
 
     /// Whether nobody else has taken it. An NFS server gives a lock away when it has not heard from its holder for a lease,
     /// and whoever was frozen for a day finds the folder removed. Asked by locking once more, which changes nothing for who
-    /// has the lock and takes it again where it is free.
+    /// has the lock and takes it again where it is free. An answer that says nothing about the lock takes it from nobody.
     ///
     /// # Errors
     /// When the volume does not answer.
@@ -215,8 +222,24 @@ impl Presence {
         if !self.is_there()? {
             return Ok(false);
         }
-        // EIO is how NFS says of this file that its lock was lost; another file of that name can be locked again.
-        Ok(!self.is_locked || flock(&self.lock, FlockOperation::NonBlockingLockExclusive).is_ok())
+        Ok(!self.is_locked || self.is_ours(flock(&self.lock, FlockOperation::NonBlockingLockExclusive)))
+    }
+
+    /// What the answer to locking once more says.
+    fn is_ours(&self, answer: rustix::io::Result<()>) -> bool {
+        match answer {
+            // SMB refuses on account of our own lock: there it is mandatory, and nobody has it twice.
+            Ok(()) | Err(Errno::ACCESS) => true,
+            // EIO is how NFS says of this file that its lock was lost; another file of that name can be locked again.
+            Err(Errno::WOULDBLOCK | Errno::IO) => false,
+            Err(error) => {
+                self.said.call_once(|| {
+                    let path = self.path.display();
+                    tracing::warn!(%error, "cannot ask whether {path} is still locked: taken to be so");
+                });
+                true
+            }
+        }
     }
 
     /// Somebody may have removed everything, and made it again.
@@ -226,6 +249,11 @@ impl Presence {
             there => Ok(there?.ino() == self.lock.metadata()?.ino()),
         }
     }
+}
+
+/// Whether a lock is not given because another has it. Local file systems and NFS say EWOULDBLOCK, SMB says EACCES.
+fn is_taken(error: Errno) -> bool {
+    matches!(error, Errno::WOULDBLOCK | Errno::ACCESS)
 }
 
 fn agents(folder: &Path) -> PathBuf {
@@ -292,5 +320,28 @@ mod tests {
         assert!(!presence.is_held().unwrap());
         let _next = begin();
         assert!(!presence.is_held().unwrap());
+    }
+
+    #[test]
+    fn on_smb_a_refused_lock_is_taken_to_who_has_none_and_held_to_who_has_it() {
+        let root = tempfile::tempdir().unwrap();
+        let marks = Marks {
+            folder: root.path().to_owned(),
+            container: "app".to_owned(),
+        };
+        let presence = marks.begin(&owner("a")).unwrap().unwrap();
+        for (answer, is_ours, is_taken_now) in [
+            (Errno::ACCESS, true, true),
+            (Errno::WOULDBLOCK, false, true),
+            (Errno::IO, false, false),
+            // Of these no lock is lost, and none is taken: the volume has none, or does not answer.
+            (Errno::NOLCK, true, false),
+            (Errno::INTR, true, false),
+            (Errno::OPNOTSUPP, true, false),
+        ] {
+            assert_eq!(presence.is_ours(Err(answer)), is_ours, "{answer}");
+            assert_eq!(is_taken(answer), is_taken_now, "{answer}");
+        }
+        assert!(presence.said.is_completed(), "and it is said that nobody knows");
     }
 }

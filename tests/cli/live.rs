@@ -250,6 +250,41 @@ fn deregister_deletes_the_registration_before_the_labels() {
 }
 
 #[test]
+fn deregister_removes_the_labels_before_it_says_that_it_may_not_delete_what_only_warns() {
+    let registration = format!("{REGISTRATIONS}/heapship");
+    let warns = registration.replace("mutating", "validating");
+    let cluster = Cluster::with(&[
+        (&registration, json!({"metadata": {}})),
+        (&warns, Value::Null),
+        ("/api/v1/namespaces", json!({"metadata": {}, "items": []})),
+    ]);
+    for form in ["text", "json"] {
+        let ended = cluster.heapship(&["deregister", "--yes", "--output", form]);
+        assert_eq!(ended.code, 3, "{}", ended.stdout);
+        assert!(
+            ended
+                .stderr
+                .starts_with("heapship: cannot delete the ValidatingWebhookConfiguration heapship: ")
+                && ended
+                    .stderr
+                    .ends_with("; ask for the ClusterRole heapship-operator\n"),
+            "{}",
+            ended.stderr
+        );
+        let done = match form {
+            "json" => "\"registrationDeleted\": true",
+            _ => {
+                "MutatingWebhookConfiguration heapship deleted\n\
+                 label heapship.io/injection removed from 0 namespaces\n"
+            }
+        };
+        assert!(ended.stdout.contains(done), "{}", ended.stdout);
+        let asked = cluster.asked();
+        assert_eq!(asked.last().unwrap(), "GET /api/v1/namespaces", "{asked:?}");
+    }
+}
+
+#[test]
 fn deregister_gives_up_where_a_label_comes_back_again_and_again() {
     let cluster = Cluster::with(&[
         (

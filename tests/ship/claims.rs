@@ -352,13 +352,29 @@ fn an_agent_that_has_lost_its_lock_touches_nothing_until_it_has_it_again() {
     fs::remove_file(&lock).unwrap();
     let others = fs::File::create(&lock).unwrap();
     rustix::fs::flock(&others, FlockOperation::LockExclusive).unwrap();
+    // Seen at once, while it is asked for the lock every few seconds only.
+    put(&scene, LIVING);
     agent.line("another agent has taken over", SOON);
     agent.line("another heapship-agent is at work", SOON);
-    put(&scene, LIVING);
+    assert!(folder(&scene, LIVING).join("app/java_pid1.hprof").exists());
     assert!(scene.records().is_empty());
     drop(others);
     until("it ships again", SOON, || {
         (scene.records().len() == 1).then_some(())
     });
     Scene::end(agent);
+}
+
+#[test]
+fn an_agent_that_has_lost_its_lock_pauses_before_it_begins_anew_and_ends_meanwhile_when_asked_to() {
+    let scene = Scene::with_folder();
+    let agent = start(&scene, LIVING);
+    // Nobody has it afterwards: whoever begins anew gets it at once.
+    fs::remove_file(folder(&scene, LIVING).join(".heapship/agents/app.lock")).unwrap();
+    agent.line("another agent has taken over", SOON);
+    agent.signal(Signal::TERM);
+    let ended = agent.finish(SOON);
+    assert_eq!(ended.status.code(), Some(3), "{:?}", ended.lines);
+    let begun = |line: &&String| line.contains("watching for heap dumps");
+    assert_eq!(ended.lines.iter().filter(begun).count(), 1, "{:?}", ended.lines);
 }

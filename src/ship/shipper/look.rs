@@ -186,7 +186,10 @@ impl Shipper {
         };
         let path = match &entry.foreign {
             Some(path) => path.clone(),
-            None => self.context.disk.claim(&place.source.name, file, &claimed)?,
+            None => {
+                self.context.hold().map_err(io::Error::other)?;
+                self.context.disk.claim(&place.source.name, file, &claimed)?
+            }
         };
         if let Err(error) = self.context.disk.save(&claimed, &entry) {
             tracing::warn!(dump = name, %error, "cannot note the claim; its name is enough");
@@ -221,7 +224,8 @@ impl Shipper {
     }
 
     fn remove_segment(&mut self, place: &Place, file: &Path) {
-        match fs::remove_file(file) {
+        let ours = self.context.hold().map_err(io::Error::other);
+        match ours.and_then(|()| fs::remove_file(file)) {
             Ok(()) => tracing::info!(
                 container = place.source.name,
                 segment = %file.display(),
@@ -338,11 +342,15 @@ impl Shipper {
         let text = error.to_string();
         if self.unclaimed.insert(path.to_owned(), text.clone()).as_ref() != Some(&text) {
             let uid = rustix::process::geteuid().as_raw();
-            tracing::error!(
-                "{what} {}: {error}; the agent runs as uid {uid} and must run as the user that writes the dumps, \
-                 see heapship.io/run-as-user",
-                path.display()
-            );
+            let remedy = match error.kind() {
+                // Not the system's but our own: the folder's lock, with which no other user would fare better.
+                io::ErrorKind::Other => String::new(),
+                _ => format!(
+                    "; the agent runs as uid {uid} and must run as the user that writes the dumps, \
+                     see heapship.io/run-as-user"
+                ),
+            };
+            tracing::error!("{what} {}: {error}{remedy}", path.display());
         }
     }
 }
