@@ -17,8 +17,10 @@ use crate::names;
 use crate::settings::{OnOom, Settings};
 
 mod kubelet;
+mod sources;
 
-use kubelet::{Seen, World, is_assumed, list};
+use kubelet::{Seen, World, list};
+use sources::is_assumed;
 
 const ON: Flag = Flag("HeapDumpOnOutOfMemoryError");
 const EXIT: Flag = Flag("ExitOnOutOfMemoryError");
