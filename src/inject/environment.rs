@@ -1,7 +1,7 @@
 //! The variables of one container, as the kubelet takes them (`makeEnvironmentVariables`).
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ const LONGEST: usize = 1 << 20;
 pub(super) struct Environment<'p> {
     pub(super) entries: &'p [Value],
     sources: &'p [Value],
-    /// Of each entry; empty where it has none.
-    names: Vec<&'p str>,
+    /// Where the entries of each name stand, in order; the name is empty where an entry has none.
+    places: BTreeMap<&'p str, Vec<usize>>,
     /// Of each entry that is a literal, as the kubelet expands it.
     values: Vec<Option<Cow<'p, str>>>,
 }
@@ -29,48 +29,46 @@ impl<'p> Environment<'p> {
         let list = |key: &str| container[key].as_array().map_or(&[][..], Vec::as_slice);
         let (entries, sources) = (list("env"), list("envFrom"));
         let mut values: Vec<Option<Cow<'p, str>>> = Vec::with_capacity(entries.len());
-        let names: Vec<&str> = entries
-            .iter()
-            .map(|entry| entry["name"].as_str().unwrap_or_default())
-            .collect();
-        let mut latest: HashMap<&str, usize> = HashMap::new();
+        let mut places: BTreeMap<&'p str, Vec<usize>> = BTreeMap::new();
         let mut budget = LONGEST;
-        for ((index, entry), name) in entries.iter().enumerate().zip(&names) {
+        for (index, entry) in entries.iter().enumerate() {
             let text = is_literal(entry).then(|| entry["value"].as_str().unwrap_or_default());
             let value = text.map(|text| {
                 if !text.contains('$') {
                     return Cow::Borrowed(text);
                 }
-                let earlier = |name: &str| values.get(*latest.get(name)?)?.as_deref();
+                let earlier = |name: &str| values.get(*places.get(name)?.last()?)?.as_deref();
                 let expanded = expand(text, budget, &earlier);
                 budget = budget.saturating_sub(expanded.len());
                 Cow::Owned(expanded)
             });
             values.push(value);
-            latest.insert(name, index);
+            let name = entry["name"].as_str().unwrap_or_default();
+            places.entry(name).or_default().push(index);
         }
         Self {
             entries,
             sources,
-            names,
+            places,
             values,
         }
     }
 
     pub(super) fn positions(&self, name: &str) -> impl Iterator<Item = usize> {
-        self.names
-            .iter()
-            .enumerate()
-            .filter_map(move |(index, found)| (*found == name).then_some(index))
+        self.places_of(name).iter().copied()
+    }
+
+    fn places_of(&self, name: &str) -> &[usize] {
+        self.places.get(name).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn first(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|found| *found == name)
+        self.places_of(name).first().copied()
     }
 
     /// The entry that counts.
     pub(super) fn last(&self, name: &str) -> Option<(usize, &'p Value)> {
-        let index = self.names.iter().rposition(|found| *found == name)?;
+        let index = *self.places_of(name).last()?;
         Some((index, self.entries.get(index)?))
     }
 
@@ -101,8 +99,9 @@ impl<'p> Environment<'p> {
 
     fn expand_before(&self, end: usize, text: &str) -> String {
         expand(text, LONGEST, &|name| {
-            let earlier = self.names.iter().take(end).rposition(|found| *found == name)?;
-            self.values.get(earlier)?.as_deref()
+            let places = self.places_of(name);
+            let earlier = places.partition_point(|index| *index < end).checked_sub(1)?;
+            self.values.get(*places.get(earlier)?)?.as_deref()
         })
     }
 
@@ -110,7 +109,7 @@ impl<'p> Environment<'p> {
     /// script puts on the command line (`JAVA_OPTS`, `CATALINA_OPTS`: known by what they hold). Arguments may be a shell's
     /// `-c` text, so each is split once more.
     pub(super) fn command_line(&self, container: &Value, variable: &str) -> Vec<String> {
-        let launcher = self.names.iter().copied().filter(|name| {
+        let launcher = self.places.keys().copied().filter(|name| {
             let unset = *name == LIBJVMS && launchers::is_a_launchers(variable);
             let others = *name != variable
                 && !unset
@@ -119,11 +118,7 @@ impl<'p> Environment<'p> {
             let speaks = |text: &str| text.contains("HeapDump") && text.contains("-XX:");
             others && (*name == "JDK_JAVA_OPTIONS" || self.literal(name).is_some_and(speaks))
         });
-        let launcher: BTreeSet<&str> = launcher.collect();
-        let launcher = launcher
-            .into_iter()
-            .filter_map(|name| self.literal(name))
-            .map(str::to_owned);
+        let launcher = launcher.filter_map(|name| self.literal(name)).map(str::to_owned);
         let arguments = ["command", "args"].into_iter().flat_map(|key| {
             container[key]
                 .as_array()
@@ -277,6 +272,17 @@ mod tests {
                 .len()
                 < 3 * LONGEST
         );
+    }
+
+    #[test]
+    fn many_references_beside_many_variables_do_not_multiply() {
+        let entries: Vec<Value> = (0..100_000)
+            .map(|i| json!({"name": format!("A{i:06}"), "value": "x"}))
+            .collect();
+        let container = json!({"env": entries, "args": ["$(A000000)$(A99999Z)".repeat(50_000)]});
+        let environment = Environment::of(&container);
+        let found = environment.command_line(&container, "JAVA_TOOL_OPTIONS");
+        assert_eq!(found, ["x$(A99999Z)".repeat(50_000)]);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 #[must_use]
 pub fn expand<'v>(text: &str, limit: usize, lookup: &dyn Fn(&str) -> Option<&'v str>) -> String {
     let mut expanded = String::with_capacity(text.len());
+    // Nothing is closed behind the last of them; looked for at each `$(`, it would be read through as often.
+    let closed = text.rfind(')').map_or(0, |at| at + 1);
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         let (before, from) = rest.split_at(at);
@@ -13,7 +15,11 @@ pub fn expand<'v>(text: &str, limit: usize, lookup: &dyn Fn(&str) -> Option<&'v 
         if let Some(tail) = after.strip_prefix('$') {
             expanded.push('$');
             rest = tail;
-        } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+        } else if let Some((name, tail)) = after
+            .strip_prefix('(')
+            .filter(|inner| text.len() - inner.len() < closed)
+            .and_then(|inner| inner.split_once(')'))
+        {
             match lookup(name) {
                 Some(value) if expanded.len() + value.len() <= limit => expanded.push_str(value),
                 Some(_) | None => {
@@ -58,6 +64,7 @@ mod tests {
             ("$$$(A)", "$1"),
             ("$(B)", "$(B)"),
             ("$(A", "$(A"),
+            ("$(A)$(A$$", "1$(A$"),
             ("$A $", "$A $"),
             ("x$(A)y$(A)", "x1y1"),
         ] {
@@ -71,6 +78,12 @@ mod tests {
         let lookup = |_: &str| Some("abc");
         assert_eq!(expand("$(A)$(A)", 6, &lookup), "abcabc");
         assert_eq!(expand("$(A)$(A)", 5, &lookup), "abc$(A)");
+    }
+
+    #[test]
+    fn references_that_are_never_closed_cost_one_look_each() {
+        let text = format!(")x{}", "$(".repeat(1_000_000));
+        assert_eq!(expand(&text, usize::MAX, &|_| None), text);
     }
 
     proptest! {

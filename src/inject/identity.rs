@@ -95,15 +95,30 @@ fn with(plan: &Plan<'_>, container: &str, annotated: Option<i64>) -> Identity {
         }
     }
     // So that labels on the shared volume agree; those of the pod apply by themselves.
-    for key in ["seLinuxOptions", "appArmorProfile"] {
-        if let Some(value) = own.get(key).filter(|value| !value.is_null()) {
-            context[key] = value.clone();
-        }
+    if let Some(labels) = own.get("seLinuxOptions").filter(|value| !value.is_null()) {
+        context["seLinuxOptions"] = labels.clone();
+    }
+    if let Some(profile) = app_armor(own, pods) {
+        context["appArmorProfile"] = profile;
     }
     Identity {
         borrowed: user.is_none().then(|| image_of(found)),
         security_context: context,
     }
+}
+
+/// A profile of the node's was written for the application: it may deny what the agent executes, and that would hold the
+/// application in Init. So the container's is not taken over, and the pod's, which would apply by itself, not left to.
+fn app_armor(own: &Value, pods: &Value) -> Option<Value> {
+    let stated = |context: &Value| {
+        let profile = context.get("appArmorProfile");
+        profile.filter(|profile| !profile.is_null()).cloned()
+    };
+    let local = |profile: &Value| profile["type"] == "Localhost";
+    let pods_is_local = stated(pods).is_some_and(|profile| local(&profile));
+    stated(own)
+        .filter(|profile| !local(profile))
+        .or_else(|| pods_is_local.then(|| json!({"type": "RuntimeDefault"})))
 }
 
 fn found<'a>(plan: &Plan<'a>, container: &str) -> &'a Value {
@@ -122,8 +137,12 @@ fn image_of(container: &Value) -> (String, Option<String>) {
 pub(super) fn of_tools(plan: &Plan<'_>) -> Value {
     let mut context = restricted();
     context["runAsNonRoot"] = json!(true);
-    if plan.pod["spec"]["securityContext"]["runAsUser"] == 0 {
+    let pods = &plan.pod["spec"]["securityContext"];
+    if pods["runAsUser"] == 0 {
         context["runAsUser"] = json!(OUR_USER);
+    }
+    if let Some(profile) = app_armor(&Value::Null, pods) {
+        context["appArmorProfile"] = profile;
     }
     context
 }

@@ -193,7 +193,12 @@ pub fn addition(wanted: Wanted, found: &Found, keep_path: bool) -> Addition {
 #[must_use]
 pub fn all_in_strongest(wanted: Wanted, found: &Found, keep_path: bool) -> String {
     let ours = format!("{PATH}{}", names::DUMPS_PATH);
-    let set = |name: &str| found.command_line.iter().any(|token| token.contains(name));
+    // A name without its sign switches nothing: `jinfo -flag +NAME`. A token may be a shell's quoted text.
+    let set = |name: &str| {
+        let switches = [format!("-XX:+{name}"), format!("-XX:-{name}")];
+        let speaks = |token: &String| switches.iter().any(|switch| token.contains(switch.as_str()));
+        found.command_line.iter().any(speaks)
+    };
     let mut flags: Vec<&str> = Vec::new();
     if wanted.on_oom != OnOom::Off && !found.dumps_refused() {
         if !set("HeapDumpOnOutOfMemoryError") {

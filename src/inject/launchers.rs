@@ -105,40 +105,71 @@ pub(super) fn options(variable: &str, text: &str) -> Result<Vec<String>, Unmatch
 /// Only what stands there is seen: a script in the image may do the same. `jsvc` and embedded JVMs do not belong here:
 /// they load libjvm, which reads the variable itself.
 pub(super) fn stripped_by(container: &Value, variable: &str) -> Option<String> {
-    let words = words_of(container);
-    let mut rest = words.as_slice();
-    while let Some((word, following)) = rest.split_first() {
-        let command = following
-            .split(|word| is_separator(word))
-            .next()
-            .unwrap_or_default();
-        let found = match base_name(word) {
-            "unset" => command
-                .iter()
-                .any(|name| name == variable)
-                .then(|| format!("unset {variable}")),
-            "env" => env_strips(command, variable),
-            _ => assigns(word, command, variable).then(|| format!("{variable}=…")),
-        };
-        if found.is_some() {
-            return found;
+    words_of(container)
+        .split(|word| is_separator(word))
+        .find_map(|command| stripped_in(command, variable))
+}
+
+/// In one command of a shell's. Every word is read once: a text may have hundreds of thousands.
+fn stripped_in(command: &[String], variable: &str) -> Option<String> {
+    let references = [
+        format!("${variable}"),
+        format!("${{{variable}"),
+        format!("$({variable})"),
+    ];
+    let passes_on = |text: &str| {
+        references
+            .iter()
+            .any(|reference| text.contains(reference.as_str()))
+    };
+    let passed_on_last = command.iter().rposition(|word| passes_on(word));
+    // `NAME=value`, unless the value, or what it is set for, passes on what was there: `NAME="$NAME -Dx=y"`.
+    let assigns = |at: usize| {
+        let word = command.get(at);
+        let value = word.and_then(|word| word.strip_prefix(variable)?.strip_prefix('='));
+        value.is_some_and(|value| !passes_on(value)) && passed_on_last.is_none_or(|last| last <= at)
+    };
+    let mut unset = false;
+    let mut at = 0;
+    while let Some(word) = command.get(at) {
+        at += 1;
+        match base_name(word) {
+            "unset" => unset = true,
+            "env" => {
+                let (taken, read) = env_strips(command, at, variable, &assigns);
+                if taken.is_some() {
+                    return taken;
+                }
+                at = read;
+            }
+            _ if unset && word == variable => return Some(format!("unset {variable}")),
+            _ if assigns(at - 1) => return Some(format!("{variable}=…")),
+            _ => {}
         }
-        rest = following;
     }
     None
 }
 
-/// `env -i`, `env -u NAME`: the words behind `env` up to what it starts. An assignment there gives the variable back.
-fn env_strips(command: &[String], variable: &str) -> Option<String> {
+/// `env -i`, `env -u NAME`: the words behind `env` up to what it starts, and where that stands. An assignment there gives the
+/// variable back.
+fn env_strips(
+    command: &[String],
+    mut at: usize,
+    variable: &str,
+    assigns: &dyn Fn(usize) -> bool,
+) -> (Option<String>, usize) {
     let mut taken = None;
-    let mut words = command.iter();
-    while let Some(word) = words.next() {
+    while let Some(word) = command.get(at) {
         let name = match word.as_str() {
             "-" | "-i" | "--ignore-environment" => {
                 taken = Some(format!("env {word}"));
+                at += 1;
                 continue;
             }
-            "-u" | "--unset" => words.next().map(String::as_str),
+            "-u" | "--unset" => {
+                at += 1;
+                command.get(at).map(String::as_str)
+            }
             other => other
                 .strip_prefix("--unset=")
                 .or_else(|| other.strip_prefix("-u")),
@@ -149,33 +180,13 @@ fn env_strips(command: &[String], variable: &str) -> Option<String> {
             .strip_prefix(variable)
             .is_some_and(|rest| rest.starts_with('='))
         {
-            return assigns(word, words.as_slice(), variable).then(|| format!("{variable}=…"));
+            return (assigns(at).then(|| format!("{variable}=…")), at + 1);
         } else if name.is_none() && !word.starts_with('-') && !word.contains('=') {
             break;
         }
+        at += 1;
     }
-    taken
-}
-
-/// `NAME=value`, unless the value passes on what was there: `NAME="$NAME -Dx=y"`.
-fn assigns(word: &str, following: &[String], variable: &str) -> bool {
-    let Some(value) = word
-        .strip_prefix(variable)
-        .and_then(|rest| rest.strip_prefix('='))
-    else {
-        return false;
-    };
-    let passes_on = |text: &str| {
-        let references = [
-            format!("${variable}"),
-            format!("${{{variable}"),
-            format!("$({variable})"),
-        ];
-        references
-            .iter()
-            .any(|reference| text.contains(reference.as_str()))
-    };
-    !passes_on(value) && !following.iter().any(|word| passes_on(word))
+    (taken, at)
 }
 
 /// The words of command and args; those of a shell's text one by one, without the quotes around them.
@@ -313,6 +324,20 @@ mod tests {
             &["sh", "-c", "MY_JAVA_TOOL_OPTIONS=1 java"],
         ] {
             assert_eq!(by(words), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn commands_of_many_words_are_read_once() {
+        for words in [
+            "env -u A B=1 ",
+            "-u env ",
+            "unset A ",
+            "env JAVA_TOOL_OPTIONS=1 ",
+            "JAVA_TOOL_OPTIONS=1 ",
+        ] {
+            let text = format!("{}$JAVA_TOOL_OPTIONS", words.repeat(100_000));
+            assert_eq!(stripped_by(&json!({"args": [text]}), LIBJVMS), None, "{words}");
         }
     }
 }

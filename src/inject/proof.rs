@@ -6,6 +6,7 @@
 //! Values may be secrets, so a finding names variables only.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -17,8 +18,10 @@ use crate::names;
 use crate::settings::{OnOom, Settings};
 
 mod kubelet;
+mod sources;
 
-use kubelet::{Seen, World, is_assumed, list};
+use kubelet::{Seen, World, list};
+use sources::is_assumed;
 
 const ON: Flag = Flag("HeapDumpOnOutOfMemoryError");
 const EXIT: Flag = Flag("ExitOnOutOfMemoryError");
@@ -48,14 +51,18 @@ impl Proof<'_> {
     /// The first thing that does not hold.
     pub(super) fn check(&self) -> Result<(), Finding> {
         for kind in LISTS {
+            let after: HashMap<&str, &Value> = list(&self.after["spec"], kind)
+                .iter()
+                .rev()
+                .filter_map(|found| Some((found["name"].as_str()?, found)))
+                .collect();
             for before in list(&self.before["spec"], kind)
                 .iter()
                 .filter(|found| !is_ours(found))
             {
                 let name = before["name"].as_str().unwrap_or_default();
-                let after = list(&self.after["spec"], kind)
-                    .iter()
-                    .find(|found| found["name"] == before["name"])
+                let after = after
+                    .get(name)
                     .ok_or_else(|| format!("container {name} would be gone"))?;
                 let found = match self.targets.iter().find(|target| target.name == name) {
                     Some(target) => self.target(target, before, after),
@@ -70,11 +77,14 @@ impl Proof<'_> {
     /// What a container mounts of ours is there, and what is to run beside the application does not hold it up.
     fn volumes(&self) -> Result<(), Finding> {
         let spec = &self.after["spec"];
-        let volumes = list(spec, "volumes");
+        let volumes: HashSet<&str> = list(spec, "volumes")
+            .iter()
+            .filter_map(|volume| volume["name"].as_str())
+            .collect();
         for container in LISTS.iter().flat_map(|kind| list(spec, kind)) {
             for mount in list(container, "volumeMounts") {
                 let name = mount["name"].as_str().unwrap_or_default();
-                if name.starts_with("heapship-") && !volumes.iter().any(|volume| volume["name"] == name) {
+                if name.starts_with("heapship-") && !volumes.contains(name) {
                     return Err(format!("volume {name} would be missing"));
                 }
             }

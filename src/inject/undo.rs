@@ -313,14 +313,10 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
             if !front.is_empty() {
                 rest = rest.strip_prefix(' ').unwrap_or(rest);
             }
-            if !behind.is_empty() {
-                rest = rest
-                    .strip_suffix(behind.as_str())
-                    .map_or(rest, |rest| rest.strip_suffix(' ').unwrap_or(rest));
-            }
+            let rest = without(rest, behind);
             let rest = match empty {
                 Some(original) if rest.is_empty() => original.clone(),
-                _ => Value::String(rest.to_owned()),
+                _ => Value::String(rest),
             };
             match entry.as_object_mut() {
                 Some(entry) if *bare && rest == "" => drop(entry.shift_remove("value")),
@@ -328,6 +324,25 @@ fn take_options_back(entries: &mut Vec<Value>, variable: &str, added: &AddedOpti
             }
         }
     }
+}
+
+/// A text without the last of an option and the blank before it: a neighbour may have written on behind ours.
+fn without(text: &str, option: &str) -> String {
+    let alone = |(at, _): &(usize, &str)| {
+        let (before, from) = text.split_at_checked(*at).unwrap_or_default();
+        let after = from.strip_prefix(option).unwrap_or_default();
+        let ends = |neighbour: Option<char>| neighbour.is_none_or(char::is_whitespace);
+        ends(before.chars().next_back()) && ends(after.chars().next())
+    };
+    let found = (!option.is_empty())
+        .then(|| text.rmatch_indices(option).find(alone))
+        .flatten();
+    let Some((before, after)) =
+        found.and_then(|(at, _)| Some((text.get(..at)?, text.get(at + option.len()..)?)))
+    else {
+        return text.to_owned();
+    };
+    format!("{}{after}", before.strip_suffix(' ').unwrap_or(before))
 }
 
 /// Keeps the elements that `keep` wants; a list that becomes empty goes, unless it was there and empty before.

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::sources::{Given, Source};
 use crate::names;
 
 /// Bytes of expanded text for one container; beyond it nothing is said about the container. No process starts with that much.
@@ -13,19 +14,19 @@ const MOST: usize = 1 << 20;
 
 /// Which of the sources that may be missing are there: a key of an `envFrom` object, a reference that is optional.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum World {
+pub(super) enum World<'p> {
     Nothing,
     Everything,
     /// One, without the others.
-    Only(u64),
+    Only(Source<'p>),
 }
 
 /// Sources of one variable that are taken to be there alone; nobody has more.
 const MOST_SOURCES: usize = 8;
 
-impl World {
+impl<'p> World<'p> {
     /// Those worth a look for a variable: one where all is known, else both ends, and each of the variable's sources alone.
-    pub(super) fn of(containers: [&Value; 2], variable: &str) -> Vec<Self> {
+    pub(super) fn of(containers: [&'p Value; 2], variable: &'p str) -> Vec<Self> {
         let original = format!("{}{variable}", names::ORIGINAL_OPTIONS_PREFIX);
         let mut worlds = vec![Self::Nothing];
         let mut own = BTreeSet::new();
@@ -35,7 +36,7 @@ impl World {
                 .iter()
                 .filter_map(|entry| Some((entry, reference(entry).filter(|found| found.optional)?)));
             let mut unknown = !sources.is_empty();
-            own.extend(sources.iter().filter_map(|source| key_of(source, variable)));
+            own.extend(sources.iter().filter_map(|from| Source::through(from, variable)));
             for (entry, found) in optional {
                 unknown = true;
                 if entry["name"] == variable || entry["name"] == original.as_str() {
@@ -50,7 +51,7 @@ impl World {
         worlds
     }
 
-    fn has(self, source: u64) -> bool {
+    fn has(self, source: Source<'_>) -> bool {
         match self {
             Self::Nothing => false,
             Self::Everything => true,
@@ -63,8 +64,8 @@ impl World {
 #[derive(Debug)]
 pub(super) struct Seen<'p> {
     values: HashMap<&'p str, Cow<'p, str>>,
-    sources: &'p [Value],
-    world: World,
+    /// What is not in `env`.
+    given: Given<'p>,
     /// The variable whose users are told apart.
     watched: &'p str,
     /// Names whose text was made with the watched one's.
@@ -85,12 +86,11 @@ pub(super) struct Expanded {
 
 impl<'p> Seen<'p> {
     /// `None` where references make more text than [`MOST`].
-    pub(super) fn of(container: &'p Value, world: World, watched: &'p str) -> Option<Self> {
+    pub(super) fn of(container: &'p Value, world: World<'p>, watched: &'p str) -> Option<Self> {
         let entries = list(container, "env");
         let mut seen = Self {
             values: HashMap::with_capacity(entries.len()),
-            sources: list(container, "envFrom"),
-            world,
+            given: Given::of(list(container, "envFrom"), world),
             watched,
             uses_watched: HashSet::new(),
             dangling: HashSet::new(),
@@ -101,7 +101,7 @@ impl<'p> Seen<'p> {
             let (mut uses, mut dangles) = (false, false);
             let value = match (reference(entry), entry["value"].as_str().unwrap_or_default()) {
                 (Some(found), _) if found.optional && !world.has(found.source) => continue,
-                (Some(found), _) => Cow::Owned(text_of(found.source)),
+                (Some(found), _) => Cow::Owned(found.source.text()),
                 (None, text) if !text.contains('$') => Cow::Borrowed(text),
                 (None, text) => {
                     let expanded = seen.expand(text)?;
@@ -122,13 +122,7 @@ impl<'p> Seen<'p> {
         if let Some(value) = self.values.get(name) {
             return Some(Cow::Borrowed(value));
         }
-        // Later sources overwrite earlier ones.
-        self.sources
-            .iter()
-            .rev()
-            .filter_map(|source| key_of(source, name))
-            .find(|found| self.world.has(*found))
-            .map(|found| Cow::Owned(text_of(found)))
+        self.given.get(name).map(|found| Cow::Owned(found.text()))
     }
 
     /// The names that `env` sets.
@@ -151,6 +145,8 @@ impl<'p> Seen<'p> {
     /// A text as the kubelet hands it to a process; `None` where it grows too long.
     pub(super) fn expand(&self, text: &str) -> Option<Expanded> {
         let mut expanded = Expanded::default();
+        // Nothing is closed behind the last of them; looked for at each `$(`, it would be read through as often.
+        let closed = text.rfind(')').map_or(0, |at| at + 1);
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
             expanded.text.push_str(before);
@@ -159,7 +155,7 @@ impl<'p> Seen<'p> {
                     expanded.text.push('$');
                     after.get(1..)?
                 }
-                Some(b'(') if after.contains(')') => {
+                Some(b'(') if text.len() - after.len() < closed => {
                     let (name, tail) = after.get(1..)?.split_once(')')?;
                     self.put(name, &mut expanded);
                     tail
@@ -207,12 +203,12 @@ pub(super) fn list<'p>(container: &'p Value, key: &str) -> &'p [Value] {
 }
 
 /// What a `valueFrom` points to.
-struct Reference {
-    source: u64,
+struct Reference<'p> {
+    source: Source<'p>,
     optional: bool,
 }
 
-fn reference(entry: &Value) -> Option<Reference> {
+fn reference(entry: &Value) -> Option<Reference<'_>> {
     let from = entry.get("valueFrom").filter(|from| !from.is_null())?;
     let (kind, target) = from.as_object().and_then(|kinds| kinds.iter().next())?;
     let name = ["name", "volumeName", "fieldPath", "resource"]
@@ -220,7 +216,7 @@ fn reference(entry: &Value) -> Option<Reference> {
         .find_map(|key| target[key].as_str());
     let key = target["key"].as_str();
     Some(Reference {
-        source: source(
+        source: Source::of(
             kind.trim_end_matches("KeyRef"),
             name.unwrap_or_default(),
             key.unwrap_or_default(),
@@ -229,43 +225,13 @@ fn reference(entry: &Value) -> Option<Reference> {
     })
 }
 
-/// What an `envFrom` source would give for a name, where its prefix fits.
-fn key_of(from: &Value, name: &str) -> Option<u64> {
-    let key = name.strip_prefix(from["prefix"].as_str().unwrap_or_default())?;
-    let (kind, object) = [("configMap", "configMapRef"), ("secret", "secretRef")]
-        .into_iter()
-        .find_map(|(kind, reference)| Some((kind, from[reference]["name"].as_str()?)))?;
-    (!key.is_empty()).then(|| source(kind, object, key))
-}
-
-/// One number for one key of one object, whichever way it is reached (FNV-1a).
-fn source(kind: &str, object: &str, key: &str) -> u64 {
-    let bytes = [kind, "/", object, "/", key];
-    let bytes = bytes.iter().flat_map(|part| part.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Nobody knows what a source holds: an option that nothing else is equal to.
-fn text_of(source: u64) -> String {
-    format!("{ASSUMED}{source:x}")
-}
-
-const ASSUMED: &str = "-Dheapship.source=";
-
-/// Whether a text holds what a source was assumed to give: its length says nothing then.
-pub(super) fn is_assumed(text: &str) -> bool {
-    text.contains(ASSUMED)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn get(container: &Value, world: World, name: &str) -> Option<String> {
+    fn get(container: &Value, world: World<'_>, name: &str) -> Option<String> {
         Seen::of(container, world, "JAVA_TOOL_OPTIONS")?
             .get(name)
             .map(Cow::into_owned)
@@ -292,6 +258,79 @@ mod tests {
             format!("1{c}$(A)$")
         );
         assert_ne!(get(&container, World::Everything, "P_C"), Some(c));
+    }
+
+    #[test]
+    fn many_references_beside_many_sources_do_not_multiply() {
+        let references = "$(Z)".repeat(10_000);
+        let names: String = (0..10_000).map(|i| format!("$(Z{i})")).collect();
+        let sources: Vec<Value> = (0..10_000)
+            .map(|i| json!({"configMapRef": {"name": format!("c{i}")}, "prefix": format!("P{}_", i % 100)}))
+            .collect();
+        let container = json!({"envFrom": sources, "env": [{"name": "A", "value": references}]});
+        let worlds = World::of([&container, &container], "P7_A");
+        assert_eq!(worlds.len(), 2 + MOST_SOURCES);
+        for world in worlds {
+            let seen = Seen::of(&container, world, "P7_A").unwrap();
+            assert!(seen.is_dangling("A") && seen.expand(&names).unwrap().dangling);
+        }
+    }
+
+    #[test]
+    fn the_last_source_whose_prefix_fits_wins() {
+        let source = |name: &str, prefix: &str| json!({"configMapRef": {"name": name}, "prefix": prefix});
+        let of = |sources: &[Value], name: &str| get(&json!({"envFrom": sources}), World::Everything, name);
+        let alone = |name: &str, prefix: &str, variable: &str| of(&[source(name, prefix)], variable).unwrap();
+        let all = [
+            source("a", ""),
+            source("b", "P_"),
+            source("c", "P_Q_"),
+            source("d", "P_"),
+            source("e", "Ä"),
+        ];
+        for (name, object, prefix) in [
+            ("X", "a", ""),
+            ("P_", "a", ""),
+            ("P_X", "d", "P_"),
+            ("P_Q_X", "d", "P_"),
+            ("Ä", "a", ""),
+            ("ÄX", "e", "Ä"),
+        ] {
+            assert_eq!(of(&all, name), Some(alone(object, prefix, name)), "{name}");
+        }
+        assert_eq!(of(&all[..3], "P_Q_X"), Some(alone("c", "P_Q_", "P_Q_X")));
+        assert_eq!(of(&all[1..], "X"), None);
+        assert_eq!(of(&[json!({"prefix": "P_"})], "P_X"), None);
+    }
+
+    #[test]
+    fn a_source_that_is_there_alone_gives_its_own_key_only() {
+        let container = json!({"envFrom": [
+            {"configMapRef": {"name": "c"}, "prefix": "P_"},
+            {"configMapRef": {"name": "c"}},
+            {"secretRef": {"name": "s"}},
+        ]});
+        let worlds = World::of([&container, &container], "P_A");
+        let givers = |name: &str| {
+            let alone = worlds.iter().filter(|world| matches!(world, World::Only(_)));
+            alone
+                .filter(|world| get(&container, **world, name).is_some())
+                .count()
+        };
+        // Key A of c by its prefix; key P_A of c and of s.
+        assert_eq!(
+            [givers("P_A"), givers("A"), givers("P_P_A"), givers("B")],
+            [3, 1, 1, 0]
+        );
+    }
+
+    #[test]
+    fn references_that_are_never_closed_are_plain_text() {
+        let text = "$(".repeat(250_000);
+        let seen = Seen::of(&Value::Null, World::Nothing, "A").unwrap();
+        assert_eq!(seen.expand(&text).unwrap().text, text);
+        let expanded = seen.expand("$(A)$($$").unwrap();
+        assert_eq!((expanded.text.as_str(), expanded.dangling), ("$(A)$($", true));
     }
 
     #[test]

@@ -80,6 +80,29 @@ fn env(pod: &mut Value) -> &mut Vec<Value> {
 const VARIABLE: &str = "JAVA_TOOL_OPTIONS";
 
 #[test]
+fn a_flag_that_is_only_spoken_of_is_set_all_the_same() {
+    let refers = json!({"name": "OTHER", "value": "$(JAVA_TOOL_OPTIONS)"});
+    let options = json!({"name": VARIABLE, "value": "-Xmx1g"});
+    let command = json!(["sh", "-c", "jinfo -flag +HeapDumpOnOutOfMemoryError 1"]);
+    let echo =
+        json!({"name": "JAVA_OPTS", "value": "-XX:OnOutOfMemoryError='echo HeapDumpOnOutOfMemoryError'"});
+    for container in [
+        json!({"command": command, "env": [options, refers]}),
+        json!({"env": [options, refers, echo]}),
+    ] {
+        let before = pod(container, &[]);
+        let after = injected(&before);
+        let strongest = env(&mut after.clone())
+            .iter()
+            .rfind(|entry| entry["name"] == STRONGEST)
+            .cloned();
+        let value = strongest.unwrap()["value"].to_string();
+        assert!(value.contains("-XX:+HeapDumpOnOutOfMemoryError"), "{value}");
+        assert_eq!(finding(&before, &after), None);
+    }
+}
+
+#[test]
 fn a_lost_or_reordered_option_is_found() {
     let before = pod(
         json!({"env": [{"name": VARIABLE, "value": "-Da=1 -Db=\"x y\""}]}),

@@ -256,3 +256,23 @@ fn a_decision_is_told_in_a_word_a_code_and_a_sentence() {
         ("not-asked", "")
     );
 }
+
+#[test]
+fn ours_are_taken_out_where_somebody_appended_behind_them() {
+    let mut pod = pod();
+    let users = "-Xmx1g -XX:HeapDumpPath=/tmp/x";
+    pod["spec"]["containers"][0]["env"][0] = json!({"name": "JAVA_TOOL_OPTIONS", "value": users});
+    let mut injected = outcome(&pod).pod;
+    let value = &mut injected["spec"]["containers"][0]["env"][0]["value"];
+    let ours = format!("{users} -XX:HeapDumpPath=/heapship/dumps");
+    let text = value.as_str().unwrap();
+    assert!(text.ends_with(&ours), "{text}");
+    *value = json!(format!(
+        "{text} -XX:HeapDumpPath=/heapship/dumps2 -javaagent:/a.jar"
+    ));
+    let restored = uninject(&injected);
+    assert_eq!(
+        restored["spec"]["containers"][0]["env"][0]["value"],
+        format!("{users} -XX:HeapDumpPath=/heapship/dumps2 -javaagent:/a.jar")
+    );
+}

@@ -266,6 +266,37 @@ fn what_the_container_says_of_root_holds_for_the_agent_that_borrows_its_image() 
 }
 
 #[test]
+fn no_container_of_ours_runs_under_a_profile_that_was_written_for_the_application() {
+    let profiles = |pods: &Value, own: &Value| -> Vec<Value> {
+        let mut pod = pod(&json!({"securityContext": {"runAsUser": 1000, "appArmorProfile": pods}}));
+        pod["spec"]["containers"][0]["securityContext"] =
+            json!({"appArmorProfile": own, "seLinuxOptions": {"level": "s0"}});
+        let injected = under(S3, &pod).pod;
+        assert_eq!(
+            container(&injected, "heapship-agent")["securityContext"]["seLinuxOptions"]["level"],
+            "s0"
+        );
+        let containers = injected["spec"]["initContainers"].as_array().unwrap();
+        let profile = |container: &Value| container["securityContext"]["appArmorProfile"].clone();
+        containers.iter().map(profile).collect()
+    };
+    let local = json!({"type": "Localhost", "localhostProfile": "app"});
+    let (default, none) = (json!({"type": "RuntimeDefault"}), json!({"type": "Unconfined"}));
+    let only = |wanted: &Value, found: Vec<Value>| {
+        assert!(
+            !found.is_empty() && found.iter().all(|profile| profile == wanted),
+            "{found:?}"
+        );
+    };
+    only(&Value::Null, profiles(&Value::Null, &local));
+    only(&Value::Null, profiles(&none, &local));
+    only(&default, profiles(&local, &local));
+    only(&default, profiles(&local, &Value::Null));
+    // The application's own where it asks nothing of the node: an agent must be able to signal its JVM.
+    assert_eq!(profiles(&Value::Null, &none).last(), Some(&none));
+}
+
+#[test]
 fn the_agent_stands_directly_before_the_init_container_whose_dumps_it_ships_and_else_at_the_end() {
     let order = |annotations: &Value| -> Vec<Value> {
         let mut pod = pod(&json!({"securityContext": {"runAsUser": 1000},
