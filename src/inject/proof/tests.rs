@@ -34,7 +34,7 @@ fn settings(pod: &Value) -> Settings {
     resolve(&layers).settings.unwrap()
 }
 
-fn pod(container: Value, annotations: &[(&str, &str)]) -> Value {
+fn pod(container: &Value, annotations: &[(&str, &str)]) -> Value {
     let mut pod = json!({
         "metadata": {"annotations": {"heapship.io/inject": "true", "heapship.io/destination": "s3://d"}},
         "spec": {
@@ -89,7 +89,7 @@ fn a_flag_that_is_only_spoken_of_is_set_all_the_same() {
         json!({"command": command, "env": [options, refers]}),
         json!({"env": [options, refers, echo]}),
     ] {
-        let before = pod(container, &[]);
+        let before = pod(&container, &[]);
         let after = injected(&before);
         let strongest = env(&mut after.clone())
             .iter()
@@ -104,7 +104,7 @@ fn a_flag_that_is_only_spoken_of_is_set_all_the_same() {
 #[test]
 fn a_lost_or_reordered_option_is_found() {
     let before = pod(
-        json!({"env": [{"name": VARIABLE, "value": "-Da=1 -Db=\"x y\""}]}),
+        &json!({"env": [{"name": VARIABLE, "value": "-Da=1 -Db=\"x y\""}]}),
         &[],
     );
     let ours = "-XX:+HeapDumpOnOutOfMemoryError -XX:HeapDumpPath=/heapship/dumps";
@@ -131,7 +131,7 @@ fn a_lost_or_reordered_option_is_found() {
 #[test]
 fn a_reference_that_resolves_to_nothing_is_found() {
     let optional = json!({"configMapKeyRef": {"name": "c", "key": "k", "optional": true}});
-    let before = pod(json!({"env": [{"name": VARIABLE, "valueFrom": optional}]}), &[]);
+    let before = pod(&json!({"env": [{"name": VARIABLE, "valueFrom": optional}]}), &[]);
     // Without the empty literal the JVM would be told `$(HEAPSHIP_ORIGINAL_JAVA_TOOL_OPTIONS)` where the key is missing.
     let said = spoilt(&before, |after| drop(env(after).remove(0)));
     assert!(said.contains("what nobody wrote"), "{said}");
@@ -142,13 +142,13 @@ fn a_reference_that_resolves_to_nothing_is_found() {
 #[test]
 fn a_chain_in_the_wrong_order_is_found() {
     let sources = json!([{"configMapRef": {"name": "one"}}, {"secretRef": {"name": "two"}}]);
-    let before = pod(json!({"envFrom": sources}), &[]);
+    let before = pod(&json!({"envFrom": sources}), &[]);
     for swapped in [(0, 1), (0, 2), (1, 2)] {
         let said = spoilt(&before, |after| env(after).swap(swapped.0, swapped.1));
         assert!(said.contains("arrive") || said.contains("nobody wrote"), "{said}");
     }
     let said = spoilt(&before, |after| {
-        after["spec"]["containers"][0]["envFrom"] = json!([])
+        after["spec"]["containers"][0]["envFrom"] = json!([]);
     });
     assert!(said.contains("envFrom would change"), "{said}");
 }
@@ -159,23 +159,23 @@ fn what_other_variables_and_the_command_line_see_must_not_change() {
         "args": ["-jar", "$(B)"],
         "env": [{"name": "B", "value": "$(C)"}, {"name": VARIABLE, "value": "-Xmx1g"}],
     });
-    let before = pod(container, &[]);
+    let before = pod(&container, &[]);
     let said = spoilt(&before, |after| {
-        env(after).insert(0, json!({"name": "C", "value": "x"}))
+        env(after).insert(0, json!({"name": "C", "value": "x"}));
     });
     assert!(said.contains("what B says would change"), "{said}");
     let said = spoilt(&before, |after| {
-        env(after).push(json!({"name": "C", "value": "x"}))
+        env(after).push(json!({"name": "C", "value": "x"}));
     });
     assert!(said.contains("C would be new"), "{said}");
     let said = spoilt(&before, |after| {
-        after["spec"]["containers"][0]["args"] = json!(["-jar"])
+        after["spec"]["containers"][0]["args"] = json!(["-jar"]);
     });
     assert!(said.contains("args would change"), "{said}");
     let said = spoilt(&before, |after| after["spec"]["containers"][1]["env"] = json!([]));
     assert_eq!(said, "container istio-proxy: its env would change");
     let said = spoilt(&before, |after| {
-        drop(after["spec"]["containers"].as_array_mut().unwrap().remove(1))
+        drop(after["spec"]["containers"].as_array_mut().unwrap().remove(1));
     });
     assert_eq!(said, "container istio-proxy would be gone");
 }
@@ -185,14 +185,14 @@ fn libjvms_variable_keeps_what_refers_to_it_and_a_launchers_may_not() {
     let container =
         |name: &str| json!({"args": [format!("$({name})")], "env": [{"name": name, "value": "-Xmx1g"}]});
     // Ours are in _JAVA_OPTIONS here; in the variable itself they would reach args too.
-    let before = pod(container(VARIABLE), &[]);
+    let before = pod(&container(VARIABLE), &[]);
     let said = spoilt(&before, |after| {
         let ours = env(after).pop().unwrap()["value"].as_str().unwrap().to_owned();
         env(after)[0]["value"] = json!(format!("{ours} -Xmx1g"));
     });
     assert!(said.contains("command line would change"), "{said}");
     let before = pod(
-        container("MY_OPTS"),
+        &container("MY_OPTS"),
         &[("heapship.io/java-options-variable", "MY_OPTS")],
     );
     assert_eq!(finding(&before, &injected(&before)), None);
@@ -201,7 +201,7 @@ fn libjvms_variable_keeps_what_refers_to_it_and_a_launchers_may_not() {
 #[test]
 fn what_jdk_8_would_drop_is_found() {
     let long = format!("-D{}", "x".repeat(1000));
-    let before = pod(json!({"env": [{"name": VARIABLE, "value": long}]}), &[]);
+    let before = pod(&json!({"env": [{"name": VARIABLE, "value": long}]}), &[]);
     let said = spoilt(&before, |after| {
         let ours = env(after).pop().unwrap()["value"].as_str().unwrap().to_owned();
         env(after)[0]["value"] = json!(format!("{ours} {long}"));
@@ -211,7 +211,7 @@ fn what_jdk_8_would_drop_is_found() {
 
 #[test]
 fn a_missing_volume_and_an_agent_that_never_ends_are_found() {
-    let before = pod(json!({}), &[]);
+    let before = pod(&json!({}), &[]);
     let said = spoilt(&before, |after| after["spec"]["volumes"] = json!([]));
     assert!(said.contains("heapship-"), "{said}");
     let said = spoilt(&before, |after| {
@@ -223,7 +223,7 @@ fn a_missing_volume_and_an_agent_that_never_ends_are_found() {
 
 #[test]
 fn no_value_stands_in_a_finding() {
-    let before = pod(json!({"env": [{"name": "PASSWORD", "value": "hunter2"}]}), &[]);
+    let before = pod(&json!({"env": [{"name": "PASSWORD", "value": "hunter2"}]}), &[]);
     let said = spoilt(&before, |after| env(after)[0]["value"] = json!("other"));
     assert_eq!(said, "container app: what PASSWORD says would change");
 }
