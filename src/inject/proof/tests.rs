@@ -34,8 +34,12 @@ fn settings(pod: &Value) -> Settings {
     resolve(&layers).settings.unwrap()
 }
 
+<<<<<<< HEAD
 #[expect(clippy::needless_pass_by_value, reason = "callers write it in place")]
 fn pod(container: Value, annotations: &[(&str, &str)]) -> Value {
+=======
+fn pod(container: &Value, annotations: &[(&str, &str)]) -> Value {
+>>>>>>> wt-core
     let mut pod = json!({
         "metadata": {"annotations": {"heapship.io/inject": "true", "heapship.io/destination": "s3://d"}},
         "spec": {
@@ -90,7 +94,7 @@ fn a_flag_that_is_only_spoken_of_is_set_all_the_same() {
         json!({"command": command, "env": [options, refers]}),
         json!({"env": [options, refers, echo]}),
     ] {
-        let before = pod(container, &[]);
+        let before = pod(&container, &[]);
         let after = injected(&before);
         let strongest = env(&mut after.clone())
             .iter()
@@ -105,7 +109,7 @@ fn a_flag_that_is_only_spoken_of_is_set_all_the_same() {
 #[test]
 fn a_lost_or_reordered_option_is_found() {
     let before = pod(
-        json!({"env": [{"name": VARIABLE, "value": "-Da=1 -Db=\"x y\""}]}),
+        &json!({"env": [{"name": VARIABLE, "value": "-Da=1 -Db=\"x y\""}]}),
         &[],
     );
     let ours = "-XX:+HeapDumpOnOutOfMemoryError -XX:HeapDumpPath=/heapship/dumps";
@@ -132,7 +136,7 @@ fn a_lost_or_reordered_option_is_found() {
 #[test]
 fn a_reference_that_resolves_to_nothing_is_found() {
     let optional = json!({"configMapKeyRef": {"name": "c", "key": "k", "optional": true}});
-    let before = pod(json!({"env": [{"name": VARIABLE, "valueFrom": optional}]}), &[]);
+    let before = pod(&json!({"env": [{"name": VARIABLE, "valueFrom": optional}]}), &[]);
     // Without the empty literal the JVM would be told `$(HEAPSHIP_ORIGINAL_JAVA_TOOL_OPTIONS)` where the key is missing.
     let said = spoilt(&before, |after| drop(env(after).remove(0)));
     assert!(said.contains("what nobody wrote"), "{said}");
@@ -143,7 +147,7 @@ fn a_reference_that_resolves_to_nothing_is_found() {
 #[test]
 fn a_chain_in_the_wrong_order_is_found() {
     let sources = json!([{"configMapRef": {"name": "one"}}, {"secretRef": {"name": "two"}}]);
-    let before = pod(json!({"envFrom": sources}), &[]);
+    let before = pod(&json!({"envFrom": sources}), &[]);
     for swapped in [(0, 1), (0, 2), (1, 2)] {
         let said = spoilt(&before, |after| env(after).swap(swapped.0, swapped.1));
         assert!(said.contains("arrive") || said.contains("nobody wrote"), "{said}");
@@ -160,7 +164,7 @@ fn what_other_variables_and_the_command_line_see_must_not_change() {
         "args": ["-jar", "$(B)"],
         "env": [{"name": "B", "value": "$(C)"}, {"name": VARIABLE, "value": "-Xmx1g"}],
     });
-    let before = pod(container, &[]);
+    let before = pod(&container, &[]);
     let said = spoilt(&before, |after| {
         env(after).insert(0, json!({"name": "C", "value": "x"}));
     });
@@ -186,14 +190,14 @@ fn libjvms_variable_keeps_what_refers_to_it_and_a_launchers_may_not() {
     let container =
         |name: &str| json!({"args": [format!("$({name})")], "env": [{"name": name, "value": "-Xmx1g"}]});
     // Ours are in _JAVA_OPTIONS here; in the variable itself they would reach args too.
-    let before = pod(container(VARIABLE), &[]);
+    let before = pod(&container(VARIABLE), &[]);
     let said = spoilt(&before, |after| {
         let ours = env(after).pop().unwrap()["value"].as_str().unwrap().to_owned();
         env(after)[0]["value"] = json!(format!("{ours} -Xmx1g"));
     });
     assert!(said.contains("command line would change"), "{said}");
     let before = pod(
-        container("MY_OPTS"),
+        &container("MY_OPTS"),
         &[("heapship.io/java-options-variable", "MY_OPTS")],
     );
     assert_eq!(finding(&before, &injected(&before)), None);
@@ -202,7 +206,7 @@ fn libjvms_variable_keeps_what_refers_to_it_and_a_launchers_may_not() {
 #[test]
 fn what_jdk_8_would_drop_is_found() {
     let long = format!("-D{}", "x".repeat(1000));
-    let before = pod(json!({"env": [{"name": VARIABLE, "value": long}]}), &[]);
+    let before = pod(&json!({"env": [{"name": VARIABLE, "value": long}]}), &[]);
     let said = spoilt(&before, |after| {
         let ours = env(after).pop().unwrap()["value"].as_str().unwrap().to_owned();
         env(after)[0]["value"] = json!(format!("{ours} {long}"));
@@ -212,7 +216,7 @@ fn what_jdk_8_would_drop_is_found() {
 
 #[test]
 fn a_missing_volume_and_an_agent_that_never_ends_are_found() {
-    let before = pod(json!({}), &[]);
+    let before = pod(&json!({}), &[]);
     let said = spoilt(&before, |after| after["spec"]["volumes"] = json!([]));
     assert!(said.contains("heapship-"), "{said}");
     let said = spoilt(&before, |after| {
@@ -224,7 +228,7 @@ fn a_missing_volume_and_an_agent_that_never_ends_are_found() {
 
 #[test]
 fn no_value_stands_in_a_finding() {
-    let before = pod(json!({"env": [{"name": "PASSWORD", "value": "hunter2"}]}), &[]);
+    let before = pod(&json!({"env": [{"name": "PASSWORD", "value": "hunter2"}]}), &[]);
     let said = spoilt(&before, |after| env(after)[0]["value"] = json!("other"));
     assert_eq!(said, "container app: what PASSWORD says would change");
 }
