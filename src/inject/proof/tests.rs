@@ -34,12 +34,7 @@ fn settings(pod: &Value) -> Settings {
     resolve(&layers).settings.unwrap()
 }
 
-<<<<<<< HEAD
-#[expect(clippy::needless_pass_by_value, reason = "callers write it in place")]
-fn pod(container: Value, annotations: &[(&str, &str)]) -> Value {
-=======
 fn pod(container: &Value, annotations: &[(&str, &str)]) -> Value {
->>>>>>> wt-core
     let mut pod = json!({
         "metadata": {"annotations": {"heapship.io/inject": "true", "heapship.io/destination": "s3://d"}},
         "spec": {
