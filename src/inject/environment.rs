@@ -171,6 +171,16 @@ impl<'p> Environment<'p> {
         words.any(|word| !word.contains(char::is_whitespace) && refers_to(word, name))
     }
 
+    /// Whether a mount's `subPathExpr` holds `$(name)`: with our options in it, it would be another folder.
+    pub(super) fn names_a_folder(container: &Value, name: &str) -> bool {
+        let mut mounts = container["volumeMounts"].as_array().into_iter().flatten();
+        mounts.any(|mount| {
+            mount["subPathExpr"]
+                .as_str()
+                .is_some_and(|path| refers_to(path, name))
+        })
+    }
+
     /// Whether an entry between two of the name refers to it while the last is a reference: those before it get another name
     /// then, and that entry would refer to nothing.
     pub(super) fn is_read_before_its_end(&self, name: &str) -> bool {

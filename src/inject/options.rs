@@ -202,6 +202,8 @@ impl Situation<'_, '_> {
         } else if self.variable != LIBJVMS {
             if Environment::is_one_argument(self.container, self.variable) {
                 Some("since the command hands it on as one argument")
+            } else if Environment::names_a_folder(self.container, self.variable) {
+                Some("since a mount's folder is named by it")
             } else if self.environment.is_read_before_its_end(self.variable) {
                 Some("since other variables refer to what comes before its last source")
             } else {

@@ -409,6 +409,14 @@ fn one_argument_is_not_made_two() {
     let entries = &injected.pod["spec"]["containers"][0]["env"];
     assert_eq!(entries[0], json!({"name": "JAVA_OPTS", "value": "-Xmx512m"}));
     assert!(entries.to_string().contains("_JAVA_OPTIONS"));
+    // A folder is no place for options either.
+    let mut mounting = pod.clone();
+    let app = &mut mounting["spec"]["containers"][0];
+    app["command"] = json!(["java"]);
+    app["volumeMounts"] = json!([{"name": "data", "mountPath": "/data", "subPathExpr": "$(JAVA_OPTS)"}]);
+    mounting["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+    let entries = &outcome(&mounting).pod["spec"]["containers"][0]["env"];
+    assert_eq!(entries[0], json!({"name": "JAVA_OPTS", "value": "-Xmx512m"}));
     // A shell splits what it is given.
     pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", "exec java $(JAVA_OPTS) -jar app.jar"]);
     let entries = &outcome(&pod).pod["spec"]["containers"][0]["env"];
