@@ -91,6 +91,15 @@ pub(crate) fn end(result: Result<(), Error>) -> Exit {
     }
 }
 
+/// Hands an answer on.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Output)
+}
+
 /// The JVM that is meant by a PID, or by `auto` or nothing where there is only one.
 pub(crate) fn choose(word: Option<&str>) -> Result<Jvm, Error> {
     match word {

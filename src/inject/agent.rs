@@ -60,7 +60,7 @@ fn give_names(agents: &mut [Agent], pod: &Value) {
         .as_array()
         .into_iter()
         .flatten()
-        .filter(|found| is_ours(found) && found["command"][1] == "ship")
+        .filter(|found| damage::ships(found))
         .collect();
     let mut used: Vec<String> = there.iter().filter_map(|found| name_of(found)).collect();
     for agent in agents.iter_mut() {

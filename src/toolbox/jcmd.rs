@@ -1,7 +1,5 @@
 //! `jcmd`: diagnostic commands, and the counters that a JVM publishes.
 
-use std::io::{self, Write as _};
-
 use super::{Error, jps};
 use crate::attach::Jvm;
 use crate::exit::Exit;
@@ -38,11 +36,7 @@ fn carry_out(words: &[String]) -> Result<(), Error> {
             format!("{}:\n{answer}", jvm.pid)
         }
     };
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Output)
+    super::print(&text)
 }
 
 fn listed() -> Result<String, Error> {

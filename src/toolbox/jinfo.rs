@@ -1,7 +1,5 @@
 //! `jinfo`: a JVM's flags, looked at and set while it runs.
 
-use std::io::{self, Write as _};
-
 use super::Error;
 use crate::attach::Flag;
 use crate::exit::Exit;
@@ -53,11 +51,7 @@ fn carry_out(flag: &Flag, pid: Option<&str>) -> Result<(), Error> {
             String::new()
         }
     };
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Output)
+    super::print(&text)
 }
 
 #[cfg(test)]

@@ -91,20 +91,16 @@ fn parse_dump(list: &str) -> Result<Request, Error> {
 }
 
 fn carry_out(request: &Request, pid: Option<&str>) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
     match request {
         Request::Histogram(objects) => {
-            let histogram = super::choose(pid)?.histogram(*objects)?;
-            stdout
-                .write_all(histogram.as_bytes())
-                .and_then(|()| stdout.flush())
-                .map_err(Error::Output)?;
+            super::print(&super::choose(pid)?.histogram(*objects)?)?;
         }
         Request::Dump {
             objects,
             file,
             gzip_level,
         } => {
+            let mut stdout = io::stdout().lock();
             let jvm = super::choose(pid)?;
             // A relative name is the JVM's to resolve, in a directory of its own; people mean theirs.
             let file = std::path::absolute(file)

@@ -1,7 +1,5 @@
 //! `jstack`: what every thread is doing, in the words of the JVM.
 
-use std::io::{self, Write as _};
-
 use super::Error;
 use crate::exit::Exit;
 
@@ -27,9 +25,5 @@ pub fn run(arguments: &Arguments) -> Exit {
 fn print(arguments: &Arguments) -> Result<(), Error> {
     let Arguments { locks, extended, pid } = arguments;
     let stacks = super::choose(pid.as_deref())?.stacks(*locks, *extended)?;
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(stacks.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Output)
+    super::print(&stacks)
 }
